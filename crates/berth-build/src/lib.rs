@@ -1,0 +1,2 @@
+//! berth-build
+#![forbid(unsafe_code)]

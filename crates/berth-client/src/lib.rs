@@ -1,0 +1,2 @@
+//! berth-client
+#![forbid(unsafe_code)]

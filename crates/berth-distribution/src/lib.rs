@@ -1,0 +1,2 @@
+//! berth-distribution
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! berth-engine
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! berth-network
+#![forbid(unsafe_code)]

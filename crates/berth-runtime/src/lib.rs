@@ -1,0 +1,2 @@
+//! berth-runtime
+#![forbid(unsafe_code)]

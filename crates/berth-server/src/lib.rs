@@ -1,0 +1,2 @@
+//! berth-server
+#![forbid(unsafe_code)]

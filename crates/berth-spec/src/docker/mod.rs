@@ -1,0 +1,1 @@
+//! Bodies of the Docker Engine API, written from the published API description.

@@ -1,0 +1,2 @@
+//! berth-store
+#![forbid(unsafe_code)]
