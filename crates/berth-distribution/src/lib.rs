@@ -1,2 +1,21 @@
-//! berth-distribution
+//! The OCI distribution protocol from both ends.
+//!
+//! Today this is the remote client: [`pull`](Client::pull), [`push`](Client::push) and
+//! [`login`](Client::login). It moves bytes between a registry and the content store and knows
+//! nothing of overlays, containers or who asked. Begin with [`Client`].
+//!
+//! What a caller can rely on: content becomes visible in the store only once digest **and** size
+//! match what its descriptor says, every document has a size limit, and credentials go to the
+//! registry they were given for and to the token service it names, never to a plain-http realm on
+//! another host.
 #![forbid(unsafe_code)]
+
+mod client;
+mod credentials;
+mod error;
+mod progress;
+
+pub use client::{Client, ClientOptions, LoginOutcome, Pulled, PullOptions, PushOptions, Pushed};
+pub use credentials::{Credentials, Secret};
+pub use error::{Error, ErrorKind, Result};
+pub use progress::{Progress, ProgressSender, LayerPhase};

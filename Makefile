@@ -1,0 +1,44 @@
+# berth: what a newcomer types. `make demo` and `make test` need Debian or Ubuntu, root and rustup's cargo.
+
+TARGET  ?= x86_64-unknown-linux-musl
+PREFIX  ?= /usr/local
+BERTH   := target/$(TARGET)/release/berth
+
+.PHONY: help build demo test fmt lint bench install uninstall clean
+
+help:
+	@echo 'make demo     build berth, build examples/my-web-app with it, run it, curl it'
+	@echo 'make test     install what the tests need, check, build, run every test'
+	@echo 'make build    the static release binary: $(BERTH)'
+	@echo 'make bench    berth beside its peers, as ratios (docs/benchmarks.md)'
+	@echo 'make install  berth, systemd units and shell completion below $(PREFIX)'
+
+build:
+	@scripts/prepare build
+	cargo build --release --locked --target $(TARGET) -p berth
+
+demo: build
+	@scripts/demo $(BERTH)
+
+test:
+	@scripts/prepare test
+	@scripts/test
+
+fmt:
+	cargo fmt --all
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked
+
+bench: build
+	@benches/run $(BERTH)
+
+install: build
+	@scripts/install $(BERTH) $(PREFIX)
+
+uninstall:
+	@scripts/uninstall $(PREFIX)
+
+clean:
+	cargo clean
