@@ -85,7 +85,9 @@ impl Client {
     /// A client that reaches registries as `options` say. The process must have installed a
     /// `rustls` provider.
     pub fn new(options: ClientOptions) -> Result<Self> {
-        Ok(Self { options: Arc::new(options) })
+        Ok(Self {
+            options: Arc::new(options),
+        })
     }
 
     /// How it reaches them.
@@ -101,7 +103,10 @@ impl Client {
         _options: PullOptions,
         _progress: ProgressSender,
     ) -> Result<Pulled> {
-        Err(Error::new(ErrorKind::Unavailable, format!("cannot pull {reference}: no registry client yet")))
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("cannot pull {reference}: no registry client yet"),
+        ))
     }
 
     /// Sends the image `image_id` to the registry and tag that `reference` names.
@@ -113,11 +118,17 @@ impl Client {
         _options: PushOptions,
         _progress: ProgressSender,
     ) -> Result<Pushed> {
-        Err(Error::new(ErrorKind::Unavailable, format!("cannot push {reference}: no registry client yet")))
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("cannot push {reference}: no registry client yet"),
+        ))
     }
 
     /// Asks the registry at `host` (`host[:port]`) whether it accepts `credentials`.
     pub async fn login(&self, host: &str, _credentials: &Credentials) -> Result<LoginOutcome> {
-        Err(Error::new(ErrorKind::Unavailable, format!("cannot log in to {host}: no registry client yet")))
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("cannot log in to {host}: no registry client yet"),
+        ))
     }
 }

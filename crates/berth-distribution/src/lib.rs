@@ -10,12 +10,15 @@
 //! another host.
 #![forbid(unsafe_code)]
 
+mod challenge;
 mod client;
 mod credentials;
+mod endpoint;
 mod error;
 mod progress;
+mod registry;
 
-pub use client::{Client, ClientOptions, LoginOutcome, Pulled, PullOptions, PushOptions, Pushed};
+pub use client::{Client, ClientOptions, LoginOutcome, PullOptions, Pulled, PushOptions, Pushed};
 pub use credentials::{Credentials, Secret};
 pub use error::{Error, ErrorKind, Result};
-pub use progress::{Progress, ProgressSender, LayerPhase};
+pub use progress::{LayerPhase, Progress, ProgressSender};
