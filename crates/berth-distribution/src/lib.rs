@@ -15,6 +15,7 @@ mod client;
 mod credentials;
 mod endpoint;
 mod error;
+mod manifest;
 mod progress;
 mod registry;
 

@@ -48,7 +48,9 @@ pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<(Document, Strin
     let invalid = |why: String| Error::new(ErrorKind::Invalid, format!("invalid manifest: {why}"));
     let shape: Shape = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
     let declared = shape.media_type.as_deref().unwrap_or(content_type);
-    if shape.schema_version == Some(1) || declared.starts_with(media_type::DOCKER_SCHEMA1.trim_end_matches("+json")) {
+    if shape.schema_version == Some(1)
+        || declared.starts_with(media_type::DOCKER_SCHEMA1.trim_end_matches("+json"))
+    {
         return Err(invalid("it is a Docker schema 1 manifest, which is no longer supported: push the image again with a current client".into()));
     }
     if shape.schema_version != Some(2) {
@@ -57,16 +59,26 @@ pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<(Document, Strin
     match (shape.layers.is_some(), shape.manifests.is_some()) {
         (true, true) => Err(invalid("it has both layers and manifests".into())),
         (false, false) => Err(invalid("it has neither layers nor manifests".into())),
-        (true, false) if media_type::is_index(declared) => Err(invalid(format!("it has layers but says it is {declared}"))),
-        (false, true) if media_type::is_manifest(declared) => Err(invalid(format!("it has manifests but says it is {declared}"))),
+        (true, false) if media_type::is_index(declared) => {
+            Err(invalid(format!("it has layers but says it is {declared}")))
+        }
+        (false, true) if media_type::is_manifest(declared) => Err(invalid(format!(
+            "it has manifests but says it is {declared}"
+        ))),
         (true, false) => {
             let manifest = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
             let default = media_type::OCI_MANIFEST;
-            Ok((Document::Manifest(manifest), known(declared, media_type::is_manifest, default)))
+            Ok((
+                Document::Manifest(manifest),
+                known(declared, media_type::is_manifest, default),
+            ))
         }
         (false, true) => {
             let index = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
-            Ok((Document::Index(index), known(declared, media_type::is_index, media_type::OCI_INDEX)))
+            Ok((
+                Document::Index(index),
+                known(declared, media_type::is_index, media_type::OCI_INDEX),
+            ))
         }
     }
 }
@@ -81,14 +93,21 @@ pub(crate) fn pull_scope(reference: &Reference) -> String {
 }
 
 /// Fetches the manifest or index at `target`, a tag or a digest.
-pub(crate) async fn fetch(registry: &Registry, reference: &Reference, target: &str, expect: Option<(&Digest, u64)>) -> Result<Fetched> {
+pub(crate) async fn fetch(
+    registry: &Registry,
+    reference: &Reference,
+    target: &str,
+    expect: Option<(&Digest, u64)>,
+) -> Result<Fetched> {
     const ACCEPT: &str = concat!(
         "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, ",
         "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
     );
     let path = format!("/v2/{}/manifests/{target}", reference.path());
     let response = registry
-        .send(Method::GET, &path, &pull_scope(reference), |r| r.header("accept", ACCEPT))
+        .send(Method::GET, &path, &pull_scope(reference), |r| {
+            r.header("accept", ACCEPT)
+        })
         .await?;
     if !response.status().is_success() {
         return Err(explain(reference, response).await);
@@ -101,23 +120,35 @@ pub(crate) async fn fetch(registry: &Registry, reference: &Reference, target: &s
     let promised = header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
     let bytes = read_capped(response, MANIFEST_MAX).await?;
     let digest = digest_of(&bytes);
-    let wanted = expect.map(|(d, _)| d).or_else(|| target.contains(':').then_some(()).and(reference.digest()));
+    let wanted = expect
+        .map(|(d, _)| d)
+        .or_else(|| target.contains(':').then_some(()).and(reference.digest()));
     for other in [wanted, promised.as_ref()].into_iter().flatten() {
         if *other != digest {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("manifest verification failed for digest {other}: the registry sent {digest}"),
+                format!(
+                    "manifest verification failed for digest {other}: the registry sent {digest}"
+                ),
             ));
         }
     }
     if let Some((_, size)) = expect.filter(|(_, size)| *size != bytes.len() as u64) {
         return Err(Error::new(
             ErrorKind::Invalid,
-            format!("manifest {digest} has {} bytes, its descriptor says {size}", bytes.len()),
+            format!(
+                "manifest {digest} has {} bytes, its descriptor says {size}",
+                bytes.len()
+            ),
         ));
     }
     let (document, media_type) = parse(&bytes, &content_type)?;
-    Ok(Fetched { digest, media_type, bytes, document })
+    Ok(Fetched {
+        digest,
+        media_type,
+        bytes,
+        document,
+    })
 }
 
 /// A failed manifest request in the words that Docker's users know.
@@ -127,7 +158,10 @@ async fn explain(reference: &Reference, response: reqwest::Response) -> Error {
     match status {
         StatusCode::NOT_FOUND => Error::new(
             ErrorKind::NotFound,
-            format!("manifest for {} not found: manifest unknown: {error}", reference.familiar()),
+            format!(
+                "manifest for {} not found: manifest unknown: {error}",
+                reference.familiar()
+            ),
         ),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::new(
             ErrorKind::NotFound,
@@ -141,29 +175,48 @@ async fn explain(reference: &Reference, response: reqwest::Response) -> Error {
 }
 
 /// Fetches a config blob, verified.
-pub(crate) async fn fetch_config(registry: &Registry, reference: &Reference, descriptor: &Descriptor) -> Result<Vec<u8>> {
+pub(crate) async fn fetch_config(
+    registry: &Registry,
+    reference: &Reference,
+    descriptor: &Descriptor,
+) -> Result<Vec<u8>> {
     let Descriptor { digest, size, .. } = descriptor;
     if *size > CONFIG_MAX {
-        return Err(Error::new(ErrorKind::Invalid, format!("config {digest} says it has {size} bytes, more than {CONFIG_MAX}")));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("config {digest} says it has {size} bytes, more than {CONFIG_MAX}"),
+        ));
     }
     let path = format!("/v2/{}/blobs/{digest}", reference.path());
-    let response = registry.send(Method::GET, &path, &pull_scope(reference), |r| r).await?;
+    let response = registry
+        .send(Method::GET, &path, &pull_scope(reference), |r| r)
+        .await?;
     if !response.status().is_success() {
         return Err(failure(&format!("config {digest}"), response).await);
     }
     let bytes = read_capped(response, CONFIG_MAX).await?;
     if digest_of(&bytes) != *digest || bytes.len() as u64 != *size {
-        return Err(Error::new(ErrorKind::Invalid, format!("config {digest}: the registry sent other bytes than its digest and size say")));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("config {digest}: the registry sent other bytes than its digest and size say"),
+        ));
     }
     Ok(bytes)
 }
 
 /// The entry of `index` for `platform` (`os/arch[/variant]`), or for this machine.
-pub(crate) fn select<'a>(index: &'a Index, platform: Option<&str>, reference: &Reference) -> Result<&'a Descriptor> {
+pub(crate) fn select<'a>(
+    index: &'a Index,
+    platform: Option<&str>,
+    reference: &Reference,
+) -> Result<&'a Descriptor> {
     let own = own_platform();
     let wanted = platform.unwrap_or(&own);
     let mut parts = wanted.split('/');
-    let (os, arch) = (parts.next().unwrap_or("linux"), parts.next().unwrap_or_default());
+    let (os, arch) = (
+        parts.next().unwrap_or("linux"),
+        parts.next().unwrap_or_default(),
+    );
     let variant = parts.next();
     let matching = |strict: bool| {
         index.manifests.iter().find(|d| {
@@ -182,7 +235,10 @@ pub(crate) fn select<'a>(index: &'a Index, platform: Option<&str>, reference: &R
     matching(true).or_else(|| matching(false)).ok_or_else(|| {
         Error::new(
             ErrorKind::NotFound,
-            format!("no matching manifest for {wanted} in the manifest list entries of {}", reference.familiar()),
+            format!(
+                "no matching manifest for {wanted} in the manifest list entries of {}",
+                reference.familiar()
+            ),
         )
     })
 }
@@ -206,17 +262,27 @@ mod tests {
     const CONFIG: &str = r#"{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0}"#;
 
     fn error(text: &str, content_type: &str) -> String {
-        parse(text.as_bytes(), content_type).err().map(|e| e.to_string()).unwrap_or_default()
+        parse(text.as_bytes(), content_type)
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default()
     }
 
     #[test]
     fn a_document_has_one_shape() {
         let manifest = format!(r#"{{"schemaVersion":2,"config":{CONFIG},"layers":[]}}"#);
-        assert!(matches!(parse(manifest.as_bytes(), media_type::DOCKER_MANIFEST), Ok((Document::Manifest(_), t)) if t == media_type::DOCKER_MANIFEST));
+        assert!(
+            matches!(parse(manifest.as_bytes(), media_type::DOCKER_MANIFEST), Ok((Document::Manifest(_), t)) if t == media_type::DOCKER_MANIFEST)
+        );
         let index = r#"{"schemaVersion":2,"manifests":[]}"#;
-        assert!(matches!(parse(index.as_bytes(), ""), Ok((Document::Index(_), t)) if t == media_type::OCI_INDEX));
+        assert!(
+            matches!(parse(index.as_bytes(), ""), Ok((Document::Index(_), t)) if t == media_type::OCI_INDEX)
+        );
         let both = format!(r#"{{"schemaVersion":2,"config":{CONFIG},"layers":[],"manifests":[]}}"#);
-        assert_eq!(error(&both, ""), "invalid manifest: it has both layers and manifests");
+        assert_eq!(
+            error(&both, ""),
+            "invalid manifest: it has both layers and manifests"
+        );
         assert!(error(&manifest, media_type::OCI_INDEX).contains("says it is"));
         assert!(error(index, media_type::OCI_MANIFEST).contains("says it is"));
         assert!(error(r#"{"schemaVersion":1}"#, "").contains("schema 1"));
@@ -231,23 +297,39 @@ mod tests {
             format!(
                 r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{:0>64}","size":1,"platform":{{"os":"linux","architecture":"{arch}"{}}}}}"#,
                 format!("{}{}", arch.len(), variant.len()),
-                if variant.is_empty() { String::new() } else { format!(r#","variant":"{variant}""#) }
+                if variant.is_empty() {
+                    String::new()
+                } else {
+                    format!(r#","variant":"{variant}""#)
+                }
             )
         };
         let text = format!(
             r#"{{"schemaVersion":2,"manifests":[{},{},{},{}]}}"#,
-            entry("arm", "v6"), entry("arm", "v7x"), entry("amd64", ""), entry("arm64", "v8")
+            entry("arm", "v6"),
+            entry("arm", "v7x"),
+            entry("amd64", ""),
+            entry("arm64", "v8")
         );
-        let Ok((Document::Index(index), _)) = parse(text.as_bytes(), "") else { panic!("an index") };
+        let Ok((Document::Index(index), _)) = parse(text.as_bytes(), "") else {
+            panic!("an index")
+        };
         let reference: Reference = "a".parse().unwrap();
-        let arch = |p: &str| select(&index, Some(p), &reference).map(|d| {
-            let p = d.platform.clone().unwrap();
-            format!("{}/{}", p.architecture, p.variant.unwrap_or_default())
-        });
+        let arch = |p: &str| {
+            select(&index, Some(p), &reference).map(|d| {
+                let p = d.platform.clone().unwrap();
+                format!("{}/{}", p.architecture, p.variant.unwrap_or_default())
+            })
+        };
         assert_eq!(arch("linux/amd64").unwrap(), "amd64/");
         assert_eq!(arch("linux/arm/v7x").unwrap(), "arm/v7x");
         assert_eq!(arch("linux/arm64").unwrap(), "arm64/v8");
-        assert!(arch("linux/s390x").unwrap_err().to_string().contains("no matching manifest for linux/s390x"));
+        assert!(
+            arch("linux/s390x")
+                .unwrap_err()
+                .to_string()
+                .contains("no matching manifest for linux/s390x")
+        );
         assert!(arch("windows/amd64").is_err());
     }
 }

@@ -1,2 +1,25 @@
-//! berth-store
+//! Content, layers, snapshots and images on disk: who holds what, and what may go.
+//!
+//! Everything blocks; who has an executor calls from a blocking thread. Nothing here knows a network
+//! protocol, a container or Docker's wire types.
+//!
+//! Begin with [`Store`], which hands out its parts: [`Content`] (blobs by digest), layers (by diff
+//! ID), images (by the digest of their config), snapshots (writable overlays).
+//!
+//! What never happens: content is never visible before its digest is verified; only the collector
+//! deletes content and layers; a file is never changed in place.
 #![forbid(unsafe_code)]
+
+mod content;
+mod db;
+mod durable;
+mod error;
+pub mod hash;
+mod lease;
+mod schema;
+mod store;
+
+pub use content::{BlobInfo, Content, Ingest};
+pub use error::{Error, ErrorKind, Result};
+pub use lease::Lease;
+pub use store::{Store, StoreOptions};

@@ -1,0 +1,130 @@
+//! The store as a whole: its directories, its lock, its parts.
+//!
+//! ```text
+//! <root>/lock         held as long as a process has the store open
+//! <root>/berth.db     images, names, layers, snapshots, records (SQLite, WAL)
+//! <root>/content/     blobs as they travelled: see `content`
+//! <root>/layers/      see `layer`
+//! <root>/containers/  see `snapshot`
+//! <root>/trash/       condemned by the collector, on its way out; swept at start
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::db::Db;
+use crate::lease::Leases;
+use crate::{Content, Error, ErrorKind, Lease, Result, durable};
+
+/// Where a store lies.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// What must survive a restart of the machine.
+    pub root: PathBuf,
+    /// What need not: mount points.
+    pub run_dir: PathBuf,
+}
+
+/// Content, layers, images and snapshots of one root directory; cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Parts>);
+
+struct Parts {
+    content: Content,
+    db: Db,
+    leases: Leases,
+    root: PathBuf,
+    warnings: Vec<String>,
+    /// Released by the kernel when the last clone goes, or the process.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store below `options.root`, or makes it. What an earlier process left half done is
+    /// removed. One process at a time.
+    pub fn open(options: StoreOptions) -> Result<Self> {
+        let StoreOptions { root, run_dir } = options;
+        durable::make_dir(&root)?;
+        durable::make_dir(&run_dir)?;
+        let lock = lock(&root)?;
+        let opened = Db::open(&root.join("berth.db"))?;
+        let content = Content::at(root.join("content"))?;
+        let trash = root.join("trash");
+        durable::make_dir(&trash)?;
+        durable::empty_dir(&trash);
+        let leases = Leases::default();
+        let warnings = opened
+            .moved_aside
+            .map(|aside| {
+                format!(
+                    "the image database was damaged and has been moved to {}; images have to be pulled or loaded again",
+                    aside.display()
+                )
+            })
+            .into_iter()
+            .collect();
+        Ok(Store(Arc::new(Parts {
+            content,
+            db: opened.db,
+            leases,
+            root,
+            warnings,
+            _lock: lock,
+        })))
+    }
+
+    /// Blobs by digest.
+    pub fn content(&self) -> &Content {
+        &self.0.content
+    }
+
+    /// A lease: hold it over every sequence of steps that needs content which nothing refers to yet.
+    pub fn lease(&self) -> Result<Lease> {
+        Ok(self.0.leases.lease())
+    }
+
+    /// What went wrong while opening and a user should know of.
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
+    }
+
+    /// The directory everything durable is below.
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.0.db
+    }
+
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.0.leases
+    }
+
+    pub(crate) fn trash(&self) -> PathBuf {
+        self.0.root.join("trash")
+    }
+}
+
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join("lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| Error::io(format_args!("cannot open {}", path.display()), e))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("{} is in use by another engine", root.display()),
+        )),
+        Err(e) => Err(Error::io(format_args!("cannot lock {}", path.display()), e)),
+    }
+}
