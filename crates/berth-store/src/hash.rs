@@ -64,7 +64,12 @@ impl Hasher {
 
 impl std::fmt::Debug for Hasher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Hasher({}, {} bytes)", self.algorithm.as_str(), self.seen)
+        write!(
+            f,
+            "Hasher({}, {} bytes)",
+            self.algorithm.as_str(),
+            self.seen
+        )
     }
 }
 

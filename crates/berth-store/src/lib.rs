@@ -13,13 +13,18 @@
 mod content;
 mod db;
 mod durable;
+mod erofs;
 mod error;
 pub mod hash;
+pub mod layer;
 mod lease;
 mod schema;
+pub mod snapshot;
 mod store;
 
 pub use content::{BlobInfo, Content, Ingest};
 pub use error::{Error, ErrorKind, Result};
+pub use layer::{Layer, LayerForm, LayerTar, Layers};
 pub use lease::Lease;
+pub use snapshot::{Change, ChangeKind, RootMount, Snapshots};
 pub use store::{Store, StoreOptions};

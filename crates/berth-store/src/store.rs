@@ -18,7 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::db::Db;
 use crate::lease::Leases;
-use crate::{Content, Error, ErrorKind, Lease, Result, durable};
+use crate::{Content, Error, ErrorKind, Layers, Lease, Result, Snapshots, durable};
 
 /// Where a store lies.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct Store(Arc<Parts>);
 
 struct Parts {
     content: Content,
+    layers: Layers,
+    snapshots: Snapshots,
     db: Db,
     leases: Leases,
     root: PathBuf,
@@ -53,6 +55,8 @@ impl Store {
         let lock = lock(&root)?;
         let opened = Db::open(&root.join("berth.db"))?;
         let content = Content::at(root.join("content"))?;
+        let layers = Layers::at(root.join("layers"), opened.db.clone())?;
+        let snapshots = Snapshots::at(root.join("containers"), opened.db.clone(), layers.clone())?;
         let trash = root.join("trash");
         durable::make_dir(&trash)?;
         durable::empty_dir(&trash);
@@ -69,6 +73,8 @@ impl Store {
             .collect();
         Ok(Store(Arc::new(Parts {
             content,
+            layers,
+            snapshots,
             db: opened.db,
             leases,
             root,
@@ -80,6 +86,16 @@ impl Store {
     /// Blobs by digest.
     pub fn content(&self) -> &Content {
         &self.0.content
+    }
+
+    /// Layers by diff ID.
+    pub fn layers(&self) -> &Layers {
+        &self.0.layers
+    }
+
+    /// Writable overlays over layers.
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.0.snapshots
     }
 
     /// A lease: hold it over every sequence of steps that needs content which nothing refers to yet.

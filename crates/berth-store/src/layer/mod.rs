@@ -1,0 +1,216 @@
+//! Layers: what an image is stacked from, kept so that the kernel can mount it where it lies.
+//!
+//! ```text
+//! <root>/layers/<hash>/layer.tar     the uncompressed tar, byte for byte: its hash is the diff ID
+//! <root>/layers/<hash>/layer.erofs   the index: an EROFS image whose data blocks are in the tar
+//! <root>/layers/<hash>/layer.data    what the tar does not hold in one piece (sparse files); rare
+//! <root>/layers/<hash>/fs/           instead of the index, where the kernel cannot mount one
+//! <root>/layers/new/<random>/        a layer on its way in; swept at start
+//! ```
+//!
+//! A layer is known by its *diff ID*, the digest of its uncompressed tar. It does not depend on what
+//! lies below it, so equal diffs are kept once. A layer exists when its row stands in the database;
+//! the row comes after the directory, which comes by rename after everything in it is on disk.
+//!
+//! Begin with [`Layers::import`]. How entries become a tree is told in `entries`; how layers are
+//! stacked, in [`crate::snapshot`].
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use berth_spec::Digest;
+use berth_spec::oci::image::Descriptor;
+use rusqlite::{OptionalExtension, params};
+
+use crate::db::Db;
+use crate::{Error, Lease, Result, durable};
+
+/// How a layer's files are made visible to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerForm {
+    /// An EROFS index over the tar.
+    Erofs,
+    /// A directory tree, for kernels that cannot mount EROFS from files (before Linux 6.12).
+    Directory,
+}
+
+impl LayerForm {
+    fn as_str(self) -> &'static str {
+        match self {
+            LayerForm::Erofs => "erofs",
+            LayerForm::Directory => "directory",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "directory" => LayerForm::Directory,
+            _ => LayerForm::Erofs,
+        }
+    }
+}
+
+/// A layer that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Digest of the uncompressed tar.
+    pub diff_id: Digest,
+    /// Bytes of the uncompressed tar.
+    pub size: u64,
+    pub form: LayerForm,
+    /// Bytes on disk, all files together.
+    pub bytes: u64,
+}
+
+/// The layers of a store; cheap to clone.
+#[derive(Clone)]
+pub struct Layers(Arc<Parts>);
+
+struct Parts {
+    dir: PathBuf,
+    db: Db,
+}
+
+impl Layers {
+    /// The layers below `dir`, of which `db` keeps the record.
+    pub(crate) fn at(dir: PathBuf, db: Db) -> Result<Layers> {
+        durable::make_dir(&dir.join("new"))?;
+        durable::empty_dir(&dir.join("new"));
+        Ok(Layers(Arc::new(Parts { dir, db })))
+    }
+
+    /// The layer `diff_id`, if it is there.
+    pub fn get(&self, diff_id: &Digest) -> Result<Option<Layer>> {
+        self.0.db.read(|c| {
+            c.prepare_cached("SELECT size, form, bytes FROM layer WHERE diff_id = ?")?
+                .query_row([diff_id.as_str()], |row| {
+                    Ok(Layer {
+                        diff_id: diff_id.clone(),
+                        size: row.get::<_, i64>(0)? as u64,
+                        form: LayerForm::parse(&row.get::<_, String>(1)?),
+                        bytes: row.get::<_, i64>(2)? as u64,
+                    })
+                })
+                .optional()
+        })
+    }
+
+    /// Takes in a layer from its tar, compressed (gzip, zstd, xz, bzip2: detected) or plain.
+    ///
+    /// One pass: decompressed, hashed, written and indexed as it arrives. The lease holds the layer
+    /// from before it becomes visible. A layer that is there already is not kept twice.
+    ///
+    /// # Errors
+    /// `Invalid` when the stream is no tar, when an entry would leave the layer (the error names
+    /// it), when a bound is passed, or when the digest is not `expected`.
+    pub fn import(
+        &self,
+        lease: &Lease,
+        source: &mut dyn Read,
+        expected: Option<&Digest>,
+    ) -> Result<Layer> {
+        let _ = (lease, source, expected);
+        Err(Error::new(
+            crate::ErrorKind::Unsupported,
+            "layers cannot be imported by this build",
+        ))
+    }
+
+    /// The uncompressed tar of a layer, exactly as it was hashed.
+    pub fn open_tar(&self, diff_id: &Digest) -> Result<LayerTar> {
+        if self.get(diff_id)?.is_none() {
+            return Err(not_found(diff_id));
+        }
+        let path = self.path(diff_id).join("layer.tar");
+        let open = || {
+            let file = File::open(&path)?;
+            let len = file.metadata()?.len();
+            Ok::<_, io::Error>(LayerTar { file, len })
+        };
+        open().map_err(|e| Error::io(format_args!("cannot open {}", path.display()), e))
+    }
+
+    /// Remembers that `blob` is a compressed form of the layer `diff_id`.
+    pub fn record_blob(&self, diff_id: &Digest, blob: &Descriptor) -> Result<()> {
+        self.0.db.write(|tx| {
+            tx.execute(
+                "INSERT OR REPLACE INTO layer_blob (diff_id, digest, media_type, size)
+                 VALUES (?, ?, ?, ?)",
+                params![
+                    diff_id.as_str(),
+                    blob.digest.as_str(),
+                    blob.media_type,
+                    blob.size as i64
+                ],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Every blob that is known to be a compressed form of the layer, whether it is there or not.
+    pub fn blobs(&self, diff_id: &Digest) -> Result<Vec<Descriptor>> {
+        let rows = self.0.db.read(|c| {
+            c.prepare_cached(
+                "SELECT media_type, digest, size FROM layer_blob WHERE diff_id = ? ORDER BY digest",
+            )?
+            .query_map([diff_id.as_str()], |row| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, i64>(2)? as u64,
+                ))
+            })?
+            .collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        rows.into_iter()
+            .map(|(media_type, digest, size)| {
+                let digest = digest
+                    .parse()
+                    .map_err(|e| Error::invalid(format!("layer {diff_id}: {e}")))?;
+                Ok(Descriptor::new(media_type, digest, size))
+            })
+            .collect()
+    }
+
+    /// Where the files of a layer are, or would be.
+    pub(crate) fn path(&self, diff_id: &Digest) -> PathBuf {
+        self.0.dir.join(diff_id.hex())
+    }
+
+    /// The directory of all layers.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+}
+
+fn not_found(diff_id: &Digest) -> Error {
+    Error::not_found(format!("no such layer: {diff_id}"))
+}
+
+/// The tar of a layer, read from the start.
+#[derive(Debug)]
+pub struct LayerTar {
+    file: File,
+    len: u64,
+}
+
+impl LayerTar {
+    /// Length in bytes.
+    #[allow(clippy::len_without_is_empty)] // a tar has at least its end
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The file itself.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+}
+
+impl Read for LayerTar {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer)
+    }
+}

@@ -1,0 +1,223 @@
+//! Snapshots: a writable overlay over a stack of layers.
+//!
+//! ```text
+//! <root>/containers/<key>/upper/   what was written over the layers
+//! <root>/containers/<key>/work/    overlayfs' own
+//! ```
+//!
+//! A snapshot is known by its *key* (the container's ID). It is mounted on demand, detached: the
+//! mount is a descriptor, which moves into a container's mount namespace and goes with it; the
+//! host's mount table never shows it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use berth_spec::Digest;
+use rusqlite::{OptionalExtension, params};
+
+use crate::db::Db;
+use crate::layer::Layers;
+use crate::{Error, ErrorKind, Layer, Lease, Result, durable};
+
+/// The writable overlays of a store; cheap to clone.
+#[derive(Clone)]
+pub struct Snapshots(Arc<Parts>);
+
+struct Parts {
+    dir: PathBuf,
+    db: Db,
+    layers: Layers,
+}
+
+/// One difference between a snapshot and the layers below it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    /// Absolute path inside the root.
+    pub path: String,
+    pub kind: ChangeKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeKind {
+    Modified,
+    Added,
+    Deleted,
+}
+
+/// A mounted root file system that no mount table shows. It goes when the last descriptor and the
+/// last mount namespace that has it go.
+#[derive(Debug)]
+pub struct RootMount {
+    fd: OwnedFd,
+}
+
+impl RootMount {
+    /// The root directory of the mount.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+}
+
+impl Snapshots {
+    /// The snapshots below `dir`, of which `db` keeps the record.
+    pub(crate) fn at(dir: PathBuf, db: Db, layers: Layers) -> Result<Snapshots> {
+        durable::make_dir(&dir)?;
+        Ok(Snapshots(Arc::new(Parts { dir, db, layers })))
+    }
+
+    /// Makes an empty writable layer over `layers` (lowest first).
+    ///
+    /// # Errors
+    /// `NotFound` when a layer is not there, `Conflict` when the key is taken.
+    pub fn create(&self, key: &str, layers: &[Digest]) -> Result<()> {
+        check_key(key)?;
+        for diff_id in layers {
+            if self.0.layers.get(diff_id)?.is_none() {
+                return Err(Error::not_found(format!("no such layer: {diff_id}")));
+            }
+        }
+        if self.exists(key)? {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("snapshot {key} exists already"),
+            ));
+        }
+        durable::make_dir(&self.path(key).join("upper"))?;
+        durable::make_dir(&self.path(key).join("work"))?;
+        self.0.db.write(|tx| {
+            let now = jiff::Timestamp::now().as_nanosecond() as i64;
+            tx.execute(
+                "INSERT INTO snapshot (key, created) VALUES (?, ?)",
+                params![key, now],
+            )?;
+            for (position, diff_id) in layers.iter().enumerate() {
+                tx.execute(
+                    "INSERT INTO snapshot_layer (key, position, diff_id) VALUES (?, ?, ?)",
+                    params![key, position as i64, diff_id.as_str()],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether there is a snapshot of that key.
+    pub fn exists(&self, key: &str) -> Result<bool> {
+        self.0.db.read(|c| {
+            c.prepare_cached("SELECT 1 FROM snapshot WHERE key = ?")?
+                .query_row([key], |_| Ok(()))
+                .optional()
+                .map(|row| row.is_some())
+        })
+    }
+
+    /// The layers that a snapshot lies on, lowest first.
+    pub fn layers(&self, key: &str) -> Result<Vec<Digest>> {
+        if !self.exists(key)? {
+            return Err(not_found(key));
+        }
+        let texts = self.0.db.read(|c| {
+            c.prepare_cached("SELECT diff_id FROM snapshot_layer WHERE key = ? ORDER BY position")?
+                .query_map([key], |row| row.get::<_, String>(0))?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        texts
+            .iter()
+            .map(|text| {
+                text.parse()
+                    .map_err(|e| Error::invalid(format!("snapshot {key}: {e}")))
+            })
+            .collect()
+    }
+
+    /// The keys of all snapshots.
+    pub fn list(&self) -> Result<Vec<String>> {
+        self.0.db.read(|c| {
+            c.prepare_cached("SELECT key FROM snapshot ORDER BY key")?
+                .query_map([], |row| row.get(0))?
+                .collect()
+        })
+    }
+
+    /// Removes the snapshot and all that was written to it. One that is not there is no error.
+    pub fn remove(&self, key: &str) -> Result<()> {
+        check_key(key)?;
+        self.0.db.write(|tx| {
+            tx.execute("DELETE FROM snapshot WHERE key = ?", [key])?;
+            Ok(())
+        })?;
+        for part in ["upper", "work"] {
+            let path = self.path(key).join(part);
+            match std::fs::remove_dir_all(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(
+                        format_args!("cannot remove {}", path.display()),
+                        e,
+                    ));
+                }
+                _ => {}
+            }
+        }
+        // Its owner may keep more there, and removes it then.
+        let _ = std::fs::remove_dir(self.path(key));
+        Ok(())
+    }
+
+    /// Mounts the snapshot, writable.
+    pub fn mount(&self, key: &str) -> Result<RootMount> {
+        let _ = self.layers(key)?;
+        Err(unsupported())
+    }
+
+    /// Mounts a stack of layers (lowest first), read-only.
+    pub fn view(&self, layers: &[Digest]) -> Result<RootMount> {
+        let _ = layers;
+        Err(unsupported())
+    }
+
+    /// What `docker diff` shows: the snapshot against its layers, in the order of the paths.
+    pub fn diff(&self, key: &str) -> Result<Vec<Change>> {
+        let _ = self.layers(key)?;
+        Err(unsupported())
+    }
+
+    /// Makes a layer of what was written to the snapshot, which stays as it is.
+    pub fn commit(&self, lease: &Lease, key: &str) -> Result<Layer> {
+        let _ = (lease, self.layers(key)?);
+        Err(unsupported())
+    }
+
+    /// Bytes on disk that the snapshot holds beyond its layers.
+    pub fn usage(&self, key: &str) -> Result<u64> {
+        check_key(key)?;
+        Ok(durable::bytes_on_disk(&self.path(key).join("upper")))
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.0.dir.join(key)
+    }
+}
+
+fn unsupported() -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "snapshots cannot be mounted by this build",
+    )
+}
+
+fn not_found(key: &str) -> Error {
+    Error::not_found(format!("no such snapshot: {key}"))
+}
+
+/// A key is a file name of letters, digits, `_`, `.` and `-`, not beginning with a dot.
+fn check_key(key: &str) -> Result<()> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    if key.is_empty() || key.len() > 255 || key.starts_with('.') || !key.bytes().all(good) {
+        return Err(Error::invalid(format!("{key:?} is no key of a snapshot")));
+    }
+    Ok(())
+}
