@@ -1,2 +1,24 @@
-//! berth-build
+//! A Dockerfile becomes a graph, the graph layers, the layers an image digest.
+//!
+//! Begin with [`Builder::build`]. The way down: [`context`](Context) (what came in), `dockerfile`
+//! (text to instructions), `graph` (instructions to content-addressed vertices, pure), `solve`
+//! (vertices to layers, cache first), `op` (one file per kind of vertex).
+//!
+//! What it does not know: containers (a [`Executor`] runs processes), image names (the caller
+//! tags), Docker's wire format (a face turns [`BuildEvent`]s into it), the environment.
 #![forbid(unsafe_code)]
+
+mod builder;
+pub mod config_change;
+mod context;
+mod error;
+mod event;
+mod executor;
+mod request;
+
+pub use builder::{Builder, BuilderOptions, HostAccess, Pruned};
+pub use context::Context;
+pub use error::{Error, ErrorKind, Result};
+pub use event::{BuildEvent, StdStream};
+pub use executor::{Executor, RunStep, StepMount, StepOutput};
+pub use request::{BuildRequest, Built, Limits, Ulimit};
