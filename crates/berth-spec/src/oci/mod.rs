@@ -2,3 +2,4 @@
 //! (runtime-spec 1.2).
 
 pub mod image;
+pub mod runtime;
