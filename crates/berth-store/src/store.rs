@@ -17,7 +17,10 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::db::Db;
+use crate::images::Images;
 use crate::lease::Leases;
+use crate::records::Records;
+use crate::sources::Sources;
 use crate::{Content, Error, ErrorKind, Layers, Lease, Result, Snapshots, durable};
 
 /// Where a store lies.
@@ -37,6 +40,9 @@ struct Parts {
     content: Content,
     layers: Layers,
     snapshots: Snapshots,
+    images: Images,
+    records: Records,
+    sources: Sources,
     db: Db,
     leases: Leases,
     root: PathBuf,
@@ -72,6 +78,9 @@ impl Store {
             .into_iter()
             .collect();
         Ok(Store(Arc::new(Parts {
+            images: Images::new(opened.db.clone(), content.clone()),
+            records: Records::new(opened.db.clone()),
+            sources: Sources::new(opened.db.clone()),
             content,
             layers,
             snapshots,
@@ -96,6 +105,21 @@ impl Store {
     /// Writable overlays over layers.
     pub fn snapshots(&self) -> &Snapshots {
         &self.0.snapshots
+    }
+
+    /// Images by ID and name.
+    pub fn images(&self) -> &Images {
+        &self.0.images
+    }
+
+    /// Small values that other crates keep here, and what they need kept.
+    pub fn records(&self) -> &Records {
+        &self.0.records
+    }
+
+    /// Where blobs are known to lie in registries.
+    pub fn sources(&self) -> &Sources {
+        &self.0.sources
     }
 
     /// A lease: hold it over every sequence of steps that needs content which nothing refers to yet.
