@@ -10,6 +10,7 @@
 //! deletes content and layers; a file is never changed in place.
 #![forbid(unsafe_code)]
 
+mod collect;
 mod content;
 mod db;
 mod durable;
@@ -25,6 +26,7 @@ pub mod snapshot;
 mod sources;
 mod store;
 
+pub use collect::{Collected, Usage};
 pub use content::{BlobInfo, Content, Ingest};
 pub use error::{Error, ErrorKind, Result};
 pub use images::{Image, Images, LAYERS_MAX, NewImage};

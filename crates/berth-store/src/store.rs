@@ -21,7 +21,7 @@ use crate::images::Images;
 use crate::lease::Leases;
 use crate::records::Records;
 use crate::sources::Sources;
-use crate::{Content, Error, ErrorKind, Layers, Lease, Result, Snapshots, durable};
+use crate::{Content, Error, ErrorKind, Layers, Lease, Result, Snapshots, collect, durable};
 
 /// Where a store lies.
 #[derive(Debug, Clone)]
@@ -65,6 +65,9 @@ impl Store {
         let snapshots = Snapshots::at(root.join("containers"), opened.db.clone(), layers.clone())?;
         let trash = root.join("trash");
         durable::make_dir(&trash)?;
+        if opened.moved_aside.is_none() {
+            collect::sweep_layers(&opened.db, &layers, &trash)?;
+        }
         durable::empty_dir(&trash);
         let leases = Leases::default();
         let warnings = opened
