@@ -1,2 +1,5 @@
-//! berth-runtime
+//! From a bundle to a supervised process.
 #![forbid(unsafe_code)]
+
+pub mod capability;
+pub mod defaults;
