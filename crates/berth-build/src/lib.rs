@@ -11,9 +11,12 @@
 mod builder;
 pub mod config_change;
 mod context;
+mod dockerfile;
 mod error;
 mod event;
 mod executor;
+mod glob;
+mod ignore;
 mod request;
 
 pub use builder::{Builder, BuilderOptions, HostAccess, Pruned};

@@ -20,7 +20,9 @@ pub(crate) fn quote(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             '\x0b' => out.push_str("\\v"),
-            c if (c as u32) < 0x20 || c == '\x7f' => push(&mut out, format_args!("\\x{:02x}", c as u32)),
+            c if (c as u32) < 0x20 || c == '\x7f' => {
+                push(&mut out, format_args!("\\x{:02x}", c as u32))
+            }
             c if c.is_control() => push(&mut out, format_args!("\\u{:04x}", c as u32)),
             c => out.push(c),
         }
@@ -198,7 +200,10 @@ mod tests {
     #[test]
     fn a_health_check_as_docker_writes_it_into_the_history() {
         let check = Healthcheck {
-            test: vec!["CMD-SHELL".into(), "curl -f http://localhost/ || exit 1".into()],
+            test: vec![
+                "CMD-SHELL".into(),
+                "curl -f http://localhost/ || exit 1".into(),
+            ],
             interval: 300_000_000_000,
             timeout: 3_000_000_000,
             ..Default::default()

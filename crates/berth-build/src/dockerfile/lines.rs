@@ -203,9 +203,7 @@ fn trim_line_end(line: &str) -> &str {
 fn may_have_heredoc(text: &str) -> bool {
     let mut rest = text.trim_start();
     loop {
-        let (word, tail) = rest
-            .split_once(char::is_whitespace)
-            .unwrap_or((rest, ""));
+        let (word, tail) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let tail = tail.trim_start();
         match word.to_ascii_lowercase().as_str() {
             "onbuild" => rest = tail,
@@ -343,7 +341,10 @@ mod tests {
             // A directive after a comment is a comment.
             ("# hi\n# escape=`\nRUN a \\\n b", &["RUN a  b"]),
             ("# unknown=1\n# escape=`\nRUN a \\\n b", &["RUN a  b"]),
-            ("#syntax=docker/dockerfile:1\n# Escape = `\nRUN a`\nb", &["RUN ab"]),
+            (
+                "#syntax=docker/dockerfile:1\n# Escape = `\nRUN a`\nb",
+                &["RUN ab"],
+            ),
             ("# syntax=x\n\n# escape=`\nRUN a\\\nb", &["RUN ab"]),
         ];
         for (source, expected) in table {

@@ -78,7 +78,11 @@ impl Pattern {
     /// `text` without the shortest or longest matching start.
     pub(super) fn trim_start<'t>(&self, text: &'t str, longest: bool) -> &'t str {
         let lengths = self.prefixes(text);
-        let cut = if longest { lengths.last() } else { lengths.first() };
+        let cut = if longest {
+            lengths.last()
+        } else {
+            lengths.first()
+        };
         &text[cut.copied().unwrap_or(0)..]
     }
 
@@ -86,7 +90,11 @@ impl Pattern {
     pub(super) fn trim_end<'t>(&self, text: &'t str, longest: bool) -> &'t str {
         let mirrored: String = text.chars().rev().collect();
         let lengths = self.reversed().prefixes(&mirrored);
-        let cut = if longest { lengths.last() } else { lengths.first() };
+        let cut = if longest {
+            lengths.last()
+        } else {
+            lengths.first()
+        };
         &text[..text.len() - cut.copied().unwrap_or(0)]
     }
 

@@ -128,15 +128,24 @@ fn splitting_comes_after_expansion() {
 #[test]
 fn the_other_escape_character() {
     let expander = Expander::new('`');
-    assert_eq!(expander.word("c:\\dir`$x", &variables()).unwrap(), "c:\\dir$x");
-    assert_eq!(expander.word("\"c:\\`\"\"", &variables()).unwrap(), "c:\\\"");
+    assert_eq!(
+        expander.word("c:\\dir`$x", &variables()).unwrap(),
+        "c:\\dir$x"
+    );
+    assert_eq!(
+        expander.word("\"c:\\`\"\"", &variables()).unwrap(),
+        "c:\\\""
+    );
 }
 
 #[test]
 fn errors_name_the_word() {
     let expander = Expander::new('\\');
     assert_eq!(
-        expander.word("${x:?must \\\"be}", &variables()).unwrap_err().to_string(),
+        expander
+            .word("${x:?must \\\"be}", &variables())
+            .unwrap_err()
+            .to_string(),
         "failed to process \"${x:?must \\\\\\\"be}\": x: must \"be"
     );
     assert_eq!(
@@ -151,7 +160,9 @@ fn errors_name_the_word() {
 fn here_documents_keep_their_quotes() {
     let expander = Expander::new('\\');
     assert_eq!(
-        expander.heredoc("it's \"$PWD\" \\$x", &variables()).unwrap(),
+        expander
+            .heredoc("it's \"$PWD\" \\$x", &variables())
+            .unwrap(),
         "it's \"/home\" $x"
     );
 }
