@@ -14,6 +14,9 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+mod names;
+mod netlink;
+mod route;
 pub mod hosts;
 pub mod mac;
 pub mod networks;

@@ -1,1 +1,3 @@
-//! berth-sys
+//! Kernel calls as safe functions: the only crate with `unsafe`.
+
+pub mod netns;
