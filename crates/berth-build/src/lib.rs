@@ -17,7 +17,9 @@ mod event;
 mod executor;
 mod glob;
 mod ignore;
+mod metadata;
 mod request;
+mod variables;
 
 pub use builder::{Builder, BuilderOptions, HostAccess, Pruned};
 pub use context::Context;
