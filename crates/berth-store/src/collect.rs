@@ -68,6 +68,7 @@ impl Store {
                     [diff_id.as_str()],
                 )
             })?;
+            self.layers().forget_mount(&diff_id);
             let to = self.trash().join(durable::unique_name()?);
             match fs::rename(self.layers().path(&diff_id), to) {
                 Ok(()) => {}

@@ -25,12 +25,13 @@ mod schema;
 pub mod snapshot;
 mod sources;
 mod store;
+pub mod tree;
 
 pub use collect::{Collected, Usage};
 pub use content::{BlobInfo, Content, Ingest};
 pub use error::{Error, ErrorKind, Result};
 pub use images::{Image, Images, LAYERS_MAX, NewImage};
-pub use layer::{Layer, LayerForm, LayerTar, Layers};
+pub use layer::{Layer, LayerForm, LayerMounting, LayerTar, Layers};
 pub use lease::Lease;
 pub use records::Records;
 pub use snapshot::{Change, ChangeKind, RootMount, Snapshots};

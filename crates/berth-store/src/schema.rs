@@ -42,6 +42,7 @@ CREATE TABLE layer (
     size    INTEGER NOT NULL, -- bytes of the tar
     form    TEXT NOT NULL,
     bytes   INTEGER NOT NULL, -- on disk
+    stacking TEXT NOT NULL,   -- JSON: what has to be known to put it on others
     created INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

@@ -61,7 +61,7 @@ impl Store {
         let lock = lock(&root)?;
         let opened = Db::open(&root.join("berth.db"))?;
         let content = Content::at(root.join("content"))?;
-        let layers = Layers::at(root.join("layers"), opened.db.clone())?;
+        let layers = Layers::at(root.join("layers"), &run_dir, opened.db.clone())?;
         let snapshots = Snapshots::at(root.join("containers"), opened.db.clone(), layers.clone())?;
         let trash = root.join("trash");
         durable::make_dir(&trash)?;

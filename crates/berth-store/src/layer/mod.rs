@@ -15,17 +15,30 @@
 //! Begin with [`Layers::import`]. How entries become a tree is told in `entries`; how layers are
 //! stacked, in [`crate::snapshot`].
 
-use std::fs::File;
+mod compression;
+mod directory;
+mod entries;
+mod import;
+mod mounts;
+mod sink;
+
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_spec::Digest;
 use berth_spec::oci::image::Descriptor;
 use rusqlite::{OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 
 use crate::db::Db;
+use crate::snapshot::overlay::By;
 use crate::{Error, Lease, Result, durable};
+
+pub use compression::{Compression, decompress};
+pub use mounts::LayerMounting;
+pub(crate) use mounts::Mounted;
 
 /// How a layer's files are made visible to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +77,18 @@ pub struct Layer {
     pub bytes: u64,
 }
 
+/// What has to be known of a layer to put it on others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stacking {
+    /// The root itself is opaque: nothing below this layer is seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) opaque: bool,
+    /// Directories that the tar has things in but does not list (`""` is the root): their
+    /// attributes are those of the layers below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unlisted: Vec<String>,
+}
+
 /// The layers of a store; cheap to clone.
 #[derive(Clone)]
 pub struct Layers(Arc<Parts>);
@@ -71,14 +96,30 @@ pub struct Layers(Arc<Parts>);
 struct Parts {
     dir: PathBuf,
     db: Db,
+    mounts: mounts::Mounts,
+    /// One layer becomes visible at a time.
+    publishing: Mutex<()>,
 }
 
 impl Layers {
-    /// The layers below `dir`, of which `db` keeps the record.
-    pub(crate) fn at(dir: PathBuf, db: Db) -> Result<Layers> {
-        durable::make_dir(&dir.join("new"))?;
-        durable::empty_dir(&dir.join("new"));
-        Ok(Layers(Arc::new(Parts { dir, db })))
+    /// The layers below `dir`, of which `db` keeps the record; what has to be attached goes below
+    /// `run_dir`.
+    pub(crate) fn at(dir: PathBuf, run_dir: &Path, db: Db) -> Result<Layers> {
+        let new = dir.join("new");
+        durable::make_dir(&new)?;
+        durable::empty_dir(&new);
+        let mounts = mounts::Mounts::probe(&new, run_dir)?;
+        Ok(Layers(Arc::new(Parts {
+            dir,
+            db,
+            mounts,
+            publishing: Mutex::default(),
+        })))
+    }
+
+    /// How this kernel shows layers.
+    pub fn mounting(&self) -> LayerMounting {
+        self.0.mounts.mounting()
     }
 
     /// The layer `diff_id`, if it is there.
@@ -111,11 +152,7 @@ impl Layers {
         source: &mut dyn Read,
         expected: Option<&Digest>,
     ) -> Result<Layer> {
-        let _ = (lease, source, expected);
-        Err(Error::new(
-            crate::ErrorKind::Unsupported,
-            "layers cannot be imported by this build",
-        ))
+        import::import(self, lease, source, expected, entries::Limits::default())
     }
 
     /// The uncompressed tar of a layer, exactly as it was hashed.
@@ -172,6 +209,85 @@ impl Layers {
                 Ok(Descriptor::new(media_type, digest, size))
             })
             .collect()
+    }
+
+    /// The layer as a directory to be stacked.
+    pub(crate) fn mounted(&self, diff_id: &Digest) -> Result<Arc<Mounted>> {
+        self.0
+            .mounts
+            .get(diff_id, &self.path(diff_id), || self.how_to_stack(diff_id))
+    }
+
+    /// Lets go of a layer's mount: it is about to be deleted.
+    pub(crate) fn forget_mount(&self, diff_id: &Digest) {
+        self.0.mounts.forget(diff_id);
+    }
+
+    /// A detached mount made fit for [`Layers::by`].
+    pub(crate) fn nameable(&self, fd: std::os::fd::OwnedFd) -> Result<Mounted> {
+        self.0.mounts.nameable(fd)
+    }
+
+    /// How overlayfs is told of directories here.
+    pub(crate) fn by(&self) -> By {
+        self.0.mounts.by()
+    }
+
+    fn how_to_stack(&self, diff_id: &Digest) -> Result<(LayerForm, Stacking)> {
+        let row = self.0.db.read(|c| {
+            c.prepare_cached("SELECT form, stacking FROM layer WHERE diff_id = ?")?
+                .query_row([diff_id.as_str()], |row| {
+                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+                })
+                .optional()
+        })?;
+        let (form, stacking) = row.ok_or_else(|| not_found(diff_id))?;
+        let form = LayerForm::parse(&form);
+        if form == LayerForm::Erofs && self.mounting() == LayerMounting::Directory {
+            return Err(mounts::needs_erofs(diff_id));
+        }
+        let stacking = serde_json::from_str(&stacking)
+            .map_err(|e| Error::invalid(format!("record of layer {diff_id}: {e}")))?;
+        Ok((form, stacking))
+    }
+
+    /// Makes the layer put together in `staging` visible. Another import of the same layer may have
+    /// been faster.
+    fn publish(&self, staging: &Path, layer: &Layer, stacking: &Stacking) -> Result<Layer> {
+        let _one_at_a_time = self
+            .0
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = self.get(&layer.diff_id)? {
+            return Ok(there);
+        }
+        let to = self.path(&layer.diff_id);
+        if to.exists() {
+            // Without a record: left by a process that died, or by a database that was lost.
+            fs::remove_dir_all(&to)
+                .map_err(|e| Error::io(format_args!("cannot remove {}", to.display()), e))?;
+        }
+        durable::sync_dir(staging)?;
+        durable::publish(staging, &to)?;
+        let stacking = serde_json::to_string(stacking)
+            .map_err(|e| Error::new(crate::ErrorKind::Internal, e.to_string()))?;
+        self.0.db.write(|tx| {
+            let now = jiff::Timestamp::now().as_nanosecond() as i64;
+            tx.execute(
+                "INSERT INTO layer (diff_id, size, form, bytes, stacking, created)
+                 VALUES (?, ?, ?, ?, ?, ?)",
+                params![
+                    layer.diff_id.as_str(),
+                    layer.size as i64,
+                    layer.form.as_str(),
+                    layer.bytes as i64,
+                    stacking,
+                    now
+                ],
+            )
+        })?;
+        Ok(layer.clone())
     }
 
     /// Where the files of a layer are, or would be.

@@ -9,6 +9,10 @@
 //! mount is a descriptor, which moves into a container's mount namespace and goes with it; the
 //! host's mount table never shows it.
 
+pub(crate) mod overlay;
+mod stack;
+mod unlisted;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,8 +91,7 @@ impl Snapshots {
                 format!("snapshot {key} exists already"),
             ));
         }
-        durable::make_dir(&self.path(key).join("upper"))?;
-        durable::make_dir(&self.path(key).join("work"))?;
+        stack::make_upper(&self.0.layers, layers, &self.path(key))?;
         self.0.db.write(|tx| {
             let now = jiff::Timestamp::now().as_nanosecond() as i64;
             tx.execute(
@@ -169,14 +172,18 @@ impl Snapshots {
 
     /// Mounts the snapshot, writable.
     pub fn mount(&self, key: &str) -> Result<RootMount> {
-        let _ = self.layers(key)?;
-        Err(unsupported())
+        stack::mount(&self.0.layers, &self.layers(key)?, &self.path(key), false)
+    }
+
+    /// Mounts the snapshot, writable, without ever syncing it: for a build step, whose result is
+    /// committed as a whole or thrown away.
+    pub fn mount_volatile(&self, key: &str) -> Result<RootMount> {
+        stack::mount(&self.0.layers, &self.layers(key)?, &self.path(key), true)
     }
 
     /// Mounts a stack of layers (lowest first), read-only.
     pub fn view(&self, layers: &[Digest]) -> Result<RootMount> {
-        let _ = layers;
-        Err(unsupported())
+        stack::view(&self.0.layers, layers)
     }
 
     /// What `docker diff` shows: the snapshot against its layers, in the order of the paths.

@@ -1,0 +1,383 @@
+//! From the entries of a layer's tar to the tree that the layer shows.
+//!
+//! The rules are those that Docker's extractor has in effect, without an extractor:
+//! - names are cleaned lexically; one that climbs above the root is refused, a leading `/` means
+//!   nothing;
+//! - a symlink of the same layer in the middle of a path is followed inside the layer, never outside;
+//! - a later entry replaces an earlier one of the same name, but a directory keeps what is in it;
+//! - directories that are not listed appear with mode 0755 and owner 0 and are remembered: when
+//!   stacked, they take their attributes from the layers below;
+//! - `.wh.NAME` hides NAME of the layers below: it becomes overlayfs' form of a whiteout, a device
+//!   0:0; `.wh..wh..opq` makes its directory opaque; other `.wh..wh.` names are of AUFS' own and
+//!   mean nothing.
+
+use std::collections::HashSet;
+
+use super::Stacking;
+use crate::Result;
+use crate::erofs::tree::{Attributes, Data, Id, Kind, ROOT, Tree};
+use crate::tree::entry::{Entry, EntryKind, components, refused};
+
+const WHITEOUT: &[u8] = b".wh.";
+const WHITEOUT_META: &[u8] = b".wh..wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Symlinks that may be followed in one path, as in the kernel.
+const LINKS_MAX: usize = 40;
+
+/// What a layer may have at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Bytes of the uncompressed tar.
+    pub(crate) bytes: u64,
+    /// Files, directories and links, listed or not.
+    pub(crate) entries: usize,
+    /// Bytes of names, link targets and extended attributes.
+    pub(crate) metadata: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes: 1 << 40,
+            entries: 2_000_000,
+            metadata: 512 << 20,
+        }
+    }
+}
+
+/// A layer's tree under construction.
+pub(crate) struct Builder {
+    tree: Tree,
+    limits: Limits,
+    metadata: usize,
+    entries: usize,
+    opaque: HashSet<Id>,
+    implicit: HashSet<Id>,
+    root_listed: bool,
+}
+
+impl Builder {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            tree: Tree::new(unlisted()),
+            limits,
+            metadata: 0,
+            entries: 0,
+            opaque: HashSet::new(),
+            implicit: HashSet::new(),
+            root_listed: false,
+        }
+    }
+
+    /// Applies one entry, whose content (if it is a file) is at `data`.
+    pub(crate) fn apply(&mut self, entry: &Entry, data: Data) -> Result<()> {
+        let refuse = |why: &str| refused(&entry.path, why);
+        self.count(entry)?;
+        let names = components(&entry.path).map_err(refuse)?;
+        let Some((base, parents)) = names.split_last() else {
+            return self.apply_root(entry);
+        };
+        for name in parents {
+            if name.starts_with(WHITEOUT_META) {
+                return Ok(());
+            }
+            if name.starts_with(WHITEOUT) {
+                return Err(refuse("it lies below a whiteout"));
+            }
+        }
+        if let Some(hidden) = base.strip_prefix(WHITEOUT) {
+            return self.apply_whiteout(entry, parents, base, hidden);
+        }
+        let dir = self.directory(parents, Missing::Make).map_err(refuse)?;
+        if entry.kind == EntryKind::HardLink {
+            return self.apply_hard_link(entry, dir, base);
+        }
+        let attributes = attributes(entry);
+        let old = self.tree.lookup(dir, base);
+        if entry.kind == EntryKind::Directory {
+            match old {
+                Some(id) if self.tree.node(id).is_directory() => {
+                    self.tree.node_mut(id).attributes = attributes;
+                    self.implicit.remove(&id);
+                }
+                old => {
+                    let hides = old.is_some_and(|id| self.tree.node(id).is_whiteout());
+                    let id = self.insert_directory(dir, base, attributes);
+                    if hides {
+                        self.opaque.insert(id);
+                    }
+                }
+            }
+            return Ok(());
+        }
+        let (major, minor) = entry.device;
+        let kind = match entry.kind {
+            EntryKind::File => Kind::File {
+                size: entry.size,
+                data,
+            },
+            EntryKind::Symlink => Kind::Symlink(entry.link.as_slice().into()),
+            EntryKind::Char => Kind::Char { major, minor },
+            EntryKind::Block => Kind::Block { major, minor },
+            EntryKind::Fifo => Kind::Fifo,
+            EntryKind::Directory | EntryKind::HardLink => return Ok(()),
+        };
+        self.tree.insert(dir, base, attributes, kind);
+        Ok(())
+    }
+
+    /// The tree as overlayfs reads it, and what has to be known to stack it.
+    pub(crate) fn finish(mut self) -> (Tree, Stacking) {
+        let mut stacking = Stacking {
+            opaque: self.opaque.contains(&ROOT),
+            unlisted: Vec::new(),
+        };
+        self.implicit.retain(|id| self.tree.node(*id).names > 0);
+        if !self.root_listed {
+            stacking.unlisted.push(String::new());
+        }
+        if !self.implicit.is_empty() {
+            self.note_unlisted(ROOT, &mut Vec::new(), &mut stacking);
+        }
+        for dir in std::mem::take(&mut self.opaque) {
+            // What an opaque directory hides anyway needs no whiteout, and one would be seen.
+            let whiteouts: Vec<Box<[u8]>> = self
+                .tree
+                .entries(dir)
+                .filter(|(_, id)| self.tree.node(*id).is_whiteout())
+                .map(|(name, _)| name.into())
+                .collect();
+            for name in whiteouts {
+                self.tree.unlink(dir, &name);
+            }
+            if dir != ROOT {
+                let xattrs = &mut self.tree.node_mut(dir).attributes.xattrs;
+                xattrs.insert(b"trusted.overlay.opaque"[..].into(), b"y"[..].into());
+            }
+        }
+        (self.tree, stacking)
+    }
+
+    fn count(&mut self, entry: &Entry) -> Result<()> {
+        self.entries += 1;
+        self.metadata += entry.path.len() + entry.link.len();
+        self.metadata += entry
+            .xattrs
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum::<usize>();
+        if self.entries.max(self.tree.len()) > self.limits.entries {
+            return Err(refused(&entry.path, "the archive has too many entries"));
+        }
+        if self.metadata > self.limits.metadata {
+            return Err(refused(
+                &entry.path,
+                "the archive has too much in its headers",
+            ));
+        }
+        Ok(())
+    }
+
+    fn apply_root(&mut self, entry: &Entry) -> Result<()> {
+        if entry.kind != EntryKind::Directory {
+            return Err(refused(
+                &entry.path,
+                "it would replace the root by something that is no directory",
+            ));
+        }
+        self.tree.node_mut(ROOT).attributes = attributes(entry);
+        self.root_listed = true;
+        Ok(())
+    }
+
+    fn apply_whiteout(
+        &mut self,
+        entry: &Entry,
+        parents: &[&[u8]],
+        base: &[u8],
+        hidden: &[u8],
+    ) -> Result<()> {
+        let refuse = |why: &str| refused(&entry.path, why);
+        if base == OPAQUE {
+            let dir = self.directory(parents, Missing::Make).map_err(refuse)?;
+            self.opaque.insert(dir);
+            return Ok(());
+        }
+        if base.starts_with(WHITEOUT_META) {
+            return Ok(());
+        }
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(refuse("it is a whiteout of no name"));
+        }
+        let dir = self.directory(parents, Missing::Make).map_err(refuse)?;
+        match self.tree.lookup(dir, hidden) {
+            // A whiteout is about the layers below: what this layer brings under the name stays.
+            Some(id) if self.tree.node(id).is_directory() => {
+                self.opaque.insert(id);
+            }
+            Some(_) => {}
+            None => {
+                let kind = Kind::Char { major: 0, minor: 0 };
+                self.tree.insert(dir, hidden, Attributes::default(), kind);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_hard_link(&mut self, entry: &Entry, dir: Id, base: &[u8]) -> Result<()> {
+        let refuse = |why: &str| refused(&entry.path, why);
+        let names = components(&entry.link).map_err(|why| {
+            refuse(&format!(
+                "its target {}: {why}",
+                crate::tree::entry::shown(&entry.link)
+            ))
+        })?;
+        let target = names.split_last().and_then(|(last, parents)| {
+            let dir = self.directory(parents, Missing::Refuse).ok()?;
+            self.tree.lookup(dir, last)
+        });
+        let shown = crate::tree::entry::shown(&entry.link);
+        match target.map(|id| (id, self.tree.node(id))) {
+            Some((_, node)) if node.is_directory() => {
+                Err(refuse(&format!("its target {shown} is a directory")))
+            }
+            Some((id, node)) if !node.is_whiteout() => {
+                self.tree.link(dir, base, id);
+                Ok(())
+            }
+            _ => Err(refuse(&format!("its target {shown} is not in the archive"))),
+        }
+    }
+
+    /// Walks to a directory by name; symlinks of the tree are followed within it.
+    fn directory(
+        &mut self,
+        names: &[&[u8]],
+        missing: Missing,
+    ) -> std::result::Result<Id, &'static str> {
+        let mut at = ROOT;
+        // Names still to go, last first. Those that a link brought in are never made.
+        let mut todo: Vec<(Box<[u8]>, bool)> = names
+            .iter()
+            .rev()
+            .map(|name| ((*name).into(), false))
+            .collect();
+        let mut links = 0;
+        while let Some((name, linked)) = todo.pop() {
+            match &*name {
+                b"" | b"." => continue,
+                b".." => {
+                    at = self.tree.parent(at);
+                    continue;
+                }
+                _ => {}
+            }
+            let found = self.tree.lookup(at, &name);
+            match found.map(|id| (id, &self.tree.node(id).kind)) {
+                Some((id, Kind::Directory { .. })) => at = id,
+                Some((_, Kind::Symlink(target))) => {
+                    links += 1;
+                    if links > LINKS_MAX {
+                        return Err("too many symbolic links on the way to it");
+                    }
+                    if target.starts_with(b"/") {
+                        at = ROOT;
+                    }
+                    todo.extend(
+                        target
+                            .split(|b| *b == b'/')
+                            .rev()
+                            .map(|part| (part.into(), true)),
+                    );
+                }
+                Some((id, _)) if self.tree.node(id).is_whiteout() => {
+                    if missing == Missing::Refuse {
+                        return Err("it is not in the archive");
+                    }
+                    let id = self.insert_directory(at, &name, unlisted());
+                    self.implicit.insert(id);
+                    self.opaque.insert(id);
+                    at = id;
+                }
+                Some(_) => return Err("it lies below something that is no directory"),
+                None if linked || missing == Missing::Refuse => {
+                    return Err("it lies below a symbolic link that leads nowhere");
+                }
+                None => {
+                    if self.tree.len() > self.limits.entries {
+                        return Err("the archive has too many entries");
+                    }
+                    let id = self.insert_directory(at, &name, unlisted());
+                    self.implicit.insert(id);
+                    at = id;
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    fn insert_directory(&mut self, dir: Id, name: &[u8], attributes: Attributes) -> Id {
+        let kind = Kind::Directory {
+            parent: dir,
+            entries: Default::default(),
+        };
+        self.tree.insert(dir, name, attributes, kind)
+    }
+
+    /// Collects the paths of directories that the tar does not list. Opaque ones and what is below
+    /// them have nothing to take from other layers.
+    fn note_unlisted(&self, root: Id, path: &mut Vec<u8>, stacking: &mut Stacking) {
+        let mut todo: Vec<(Id, Vec<u8>)> = vec![(root, path.clone())];
+        while let Some((dir, path)) = todo.pop() {
+            if self.opaque.contains(&dir) {
+                continue;
+            }
+            if self.implicit.contains(&dir)
+                && let Ok(text) = std::str::from_utf8(&path)
+            {
+                stacking.unlisted.push(text.to_owned());
+            }
+            for (name, id) in self.tree.entries(dir) {
+                if self.tree.node(id).is_directory() {
+                    let mut path = path.clone();
+                    if !path.is_empty() {
+                        path.push(b'/');
+                    }
+                    path.extend(name);
+                    todo.push((id, path));
+                }
+            }
+        }
+        stacking.unlisted.sort_unstable();
+    }
+}
+
+/// What to do about a directory that is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Make,
+    Refuse,
+}
+
+/// The attributes of a directory that no entry tells of.
+fn unlisted() -> Attributes {
+    Attributes {
+        mode: 0o755,
+        ..Attributes::default()
+    }
+}
+
+fn attributes(entry: &Entry) -> Attributes {
+    Attributes {
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        mtime: entry.mtime.0,
+        nanoseconds: entry.mtime.1,
+        xattrs: entry
+            .xattrs
+            .iter()
+            .map(|(name, value)| (name.as_slice().into(), value.as_slice().into()))
+            .collect(),
+    }
+}

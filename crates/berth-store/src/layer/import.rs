@@ -1,0 +1,240 @@
+//! Taking a layer in: decompress, hash, write and index in one pass, then make it visible.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use berth_spec::Digest;
+
+use super::compression::decompress;
+use super::entries::{Builder, Limits};
+use super::sink::Sink;
+use super::{Layer, LayerForm, Layers, Stacking};
+use crate::erofs::tree::Data;
+use crate::erofs::write::{Devices, write};
+use crate::hash::Hasher;
+use crate::tree::entry::{Entry, refused};
+use crate::tree::tar_reader::TarReader;
+use crate::{Error, Lease, Result, durable};
+
+const BLOCK: u64 = 512;
+
+/// See [`Layers::import`].
+pub(super) fn import(
+    layers: &Layers,
+    lease: &Lease,
+    source: &mut dyn Read,
+    expected: Option<&Digest>,
+    limits: Limits,
+) -> Result<Layer> {
+    if let Some(diff_id) = expected {
+        lease.hold_layer(diff_id);
+    }
+    let staging = Staging::new(layers)?;
+    let incoming = staging.receive(source, expected, limits)?;
+    if let Some(expected) = expected
+        && *expected != incoming.diff_id
+    {
+        return Err(Error::invalid(format!(
+            "layer digest mismatch: expected {expected}, got {}",
+            incoming.diff_id
+        )));
+    }
+    lease.hold_layer(&incoming.diff_id);
+    if let Some(there) = layers.get(&incoming.diff_id)? {
+        return Ok(there);
+    }
+    let form = layers.mounting().form();
+    match form {
+        LayerForm::Erofs => staging.write_index(&incoming)?,
+        LayerForm::Directory => super::directory::write(&staging.dir)?,
+    }
+    let layer = Layer {
+        diff_id: incoming.diff_id,
+        size: incoming.size,
+        form,
+        bytes: durable::bytes_on_disk(&staging.dir),
+    };
+    layers.publish(&staging.dir, &layer, &incoming.stacking)
+}
+
+/// The directory where a layer is put together; removed unless it was published.
+struct Staging {
+    dir: PathBuf,
+}
+
+/// What one pass over the stream found.
+struct Incoming {
+    diff_id: Digest,
+    size: u64,
+    /// Length of the side file, if there is one.
+    side: Option<u64>,
+    tree: crate::erofs::tree::Tree,
+    stacking: Stacking,
+}
+
+impl Staging {
+    fn new(layers: &Layers) -> Result<Staging> {
+        let dir = layers.dir().join("new").join(durable::unique_name()?);
+        durable::make_dir(&dir)?;
+        Ok(Staging { dir })
+    }
+
+    fn receive(
+        &self,
+        source: &mut dyn Read,
+        expected: Option<&Digest>,
+        limits: Limits,
+    ) -> Result<Incoming> {
+        let hasher = expected.map_or_else(Hasher::new, |d| Hasher::with(d.algorithm()));
+        let tar = create(&self.dir.join("layer.tar"))?;
+        let mut side = Side::at(self.dir.join("layer.data"));
+        let (builder, diff_id, size) = std::thread::scope(|scope| {
+            let mut tee = Tee {
+                source: decompress(source)?,
+                sink: Sink::start(scope, &tar, hasher),
+                left: limits.bytes,
+            };
+            let builder = index(&mut tee, &mut side, limits)?;
+            let (diff_id, size) = tee.sink.finish()?;
+            Ok::<_, Error>((builder, diff_id, size))
+        })?;
+        tar.sync_all()
+            .map_err(|e| Error::io("cannot sync the layer", e))?;
+        let side = side.finish()?;
+        let (tree, stacking) = builder.finish();
+        Ok(Incoming {
+            diff_id,
+            size,
+            side,
+            tree,
+            stacking,
+        })
+    }
+
+    fn write_index(&self, incoming: &Incoming) -> Result<()> {
+        let path = self.dir.join("layer.erofs");
+        let mut file = create(&path)?;
+        let devices = Devices {
+            tag: incoming.diff_id.hex(),
+            tar: incoming.size,
+            side: incoming.side,
+        };
+        write(&incoming.tree, &devices, &mut file)
+            .and_then(|_| file.sync_all())
+            .map_err(|e| Error::io(format_args!("cannot write {}", path.display()), e))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Renamed away when all went well; else swept again at the next start.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Reads the tar through `tee` to its end and builds the tree.
+fn index(tee: &mut Tee<'_, '_>, side: &mut Side, limits: Limits) -> Result<Builder> {
+    let mut reader = TarReader::new(tee);
+    let mut builder = Builder::new(limits);
+    while let Some(entry) = reader.next()? {
+        let data = if entry.size == 0 {
+            Data::None
+        } else if entry.sparse.is_some() {
+            Data::Side(side.take(&entry, &mut reader)?)
+        } else {
+            Data::Tar(reader.position() / BLOCK)
+        };
+        builder.apply(&entry, data)?;
+    }
+    reader.drain()?;
+    Ok(builder)
+}
+
+/// Passes on what is read.
+struct Tee<'a, 'scope> {
+    source: Box<dyn Read + 'a>,
+    sink: Sink<'scope>,
+    left: u64,
+}
+
+impl Read for Tee<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.source.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(n as u64)
+            .ok_or_else(|| Error::invalid("the layer is too large"))?;
+        if n > 0 {
+            self.sink.push(&buffer[..n])?;
+        }
+        Ok(n)
+    }
+}
+
+/// Sparse files, expanded one after the other; holes stay holes.
+struct Side {
+    path: PathBuf,
+    file: Option<File>,
+    end: u64,
+}
+
+impl Side {
+    fn at(path: PathBuf) -> Side {
+        Side {
+            path,
+            file: None,
+            end: 0,
+        }
+    }
+
+    /// Takes the content of a sparse entry; the block where it begins.
+    fn take<R: Read>(&mut self, entry: &Entry, reader: &mut TarReader<R>) -> Result<u64> {
+        let begin = self.end;
+        self.end = begin + entry.size.next_multiple_of(BLOCK);
+        if self.end / BLOCK > u64::from(u32::MAX) {
+            return Err(refused(
+                &entry.path,
+                "the sparse files are too large together",
+            ));
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(create(&self.path)?),
+        };
+        let mut copy = || {
+            for region in entry.sparse.iter().flatten() {
+                file.seek(SeekFrom::Start(begin + region.offset))?;
+                let copied = io::copy(&mut reader.content().take(region.length), file)?;
+                if copied != region.length {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            file.flush()
+        };
+        copy().map_err(|e| Error::io(format_args!("cannot write {}", self.path.display()), e))?;
+        Ok(begin / BLOCK)
+    }
+
+    /// The length of the file, once it is on disk.
+    fn finish(self) -> Result<Option<u64>> {
+        let Some(file) = self.file else {
+            return Ok(None);
+        };
+        file.set_len(self.end)
+            .and_then(|()| file.sync_all())
+            .map_err(|e| Error::io(format_args!("cannot write {}", self.path.display()), e))?;
+        Ok(Some(self.end))
+    }
+}
+
+fn create(path: &Path) -> Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| Error::io(format_args!("cannot create {}", path.display()), e))
+}

@@ -1,0 +1,144 @@
+//! Layers put on each other: which of them, in what order, with what over and under them.
+
+use std::fs::{self, DirBuilder};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::path::Path;
+use std::sync::Arc;
+
+use berth_spec::Digest;
+
+use super::overlay::{Upper, overlay};
+use super::{RootMount, unlisted};
+use crate::layer::{Layers, Mounted};
+use crate::{Error, ErrorKind, Result, durable};
+
+/// Lower directories that overlayfs takes (`OVL_MAX_STACK`), less those that we add.
+const DEPTH_MAX: usize = 490;
+
+/// Mounts `layers` under the upper directory of the snapshot in `dir`.
+pub(super) fn mount(
+    layers: &Layers,
+    diff_ids: &[Digest],
+    dir: &Path,
+    volatile: bool,
+) -> Result<RootMount> {
+    let stack = Stack::new(layers, diff_ids)?;
+    let upper = open_dir(&dir.join("upper"))?;
+    let work = open_dir(&dir.join("work"))?;
+    // The mark of an earlier volatile mount would refuse this one. The machine has not gone down
+    // since, or the snapshot would have been swept.
+    let _ = fs::remove_dir_all(dir.join("work/work/incompat"));
+    let upper = Upper {
+        upper: upper.as_fd(),
+        work: work.as_fd(),
+        volatile,
+    };
+    stack.mount(layers, Some(upper))
+}
+
+/// Mounts `layers` with nothing over them.
+pub(super) fn view(layers: &Layers, diff_ids: &[Digest]) -> Result<RootMount> {
+    Stack::new(layers, diff_ids)?.mount(layers, None)
+}
+
+/// Makes the directories of a new snapshot. The root of an overlay is its upper directory: it gets
+/// the attributes that the layers give their root.
+pub(super) fn make_upper(layers: &Layers, diff_ids: &[Digest], dir: &Path) -> Result<()> {
+    let stack = Stack::new(layers, diff_ids)?;
+    durable::make_dir(&dir.join("work"))?;
+    let upper = dir.join("upper");
+    let (mode, uid, gid) = stack.root_attributes()?;
+    let make = || {
+        match DirBuilder::new().mode(0o700).create(&upper) {
+            // A creation that died halfway: its record never came.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                fs::remove_dir_all(&upper)?;
+                fs::create_dir(&upper)?;
+            }
+            other => other?,
+        }
+        chown(&upper, Some(uid), Some(gid))?;
+        fs::set_permissions(&upper, fs::Permissions::from_mode(mode))
+    };
+    make().map_err(|e| Error::io(format_args!("cannot make {}", upper.display()), e))
+}
+
+/// The layers that have a part in what is seen, topmost first.
+pub(super) struct Stack {
+    pub(super) layers: Vec<Arc<Mounted>>,
+}
+
+impl Stack {
+    /// From the layers of an image, lowest first. One that comes twice counts where it is highest,
+    /// since all it shows is shown there; what lies below an opaque root is not seen at all.
+    pub(super) fn new(layers: &Layers, diff_ids: &[Digest]) -> Result<Stack> {
+        let mut mounted = Vec::with_capacity(diff_ids.len());
+        for (i, diff_id) in diff_ids.iter().enumerate().rev() {
+            if diff_ids[i + 1..].contains(diff_id) {
+                continue;
+            }
+            let layer = layers.mounted(diff_id)?;
+            let opaque = layer.stacking.opaque;
+            mounted.push(layer);
+            if opaque {
+                break;
+            }
+        }
+        if mounted.len() > DEPTH_MAX {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{} layers are more than overlayfs takes ({DEPTH_MAX})",
+                    mounted.len()
+                ),
+            ));
+        }
+        Ok(Stack { layers: mounted })
+    }
+
+    fn mount(&self, layers: &Layers, upper: Option<Upper<'_>>) -> Result<RootMount> {
+        let repaired = unlisted::repair(self)?
+            .map(|fd| layers.nameable(fd))
+            .transpose()?;
+        let mut lowers: Vec<BorrowedFd<'_>> = repaired.iter().map(Mounted::fd).collect();
+        lowers.extend(self.layers.iter().map(|layer| layer.fd()));
+        // Overlayfs wants one directory below a writable one, and two where there is none.
+        let need = if upper.is_some() { 1 } else { 2 };
+        let empty = empty_dirs(layers.dir(), need - lowers.len().min(need))?;
+        lowers.extend(empty.iter().map(AsFd::as_fd));
+        let fd = overlay(&lowers, upper, layers.by())
+            .map_err(|e| Error::io("cannot mount the root file system", e))?;
+        Ok(RootMount { fd })
+    }
+
+    /// Mode and owner of the root: those of the topmost layer that lists it.
+    fn root_attributes(&self) -> Result<(u32, u32, u32)> {
+        let lists_root =
+            |layer: &&Arc<Mounted>| !layer.stacking.unlisted.iter().any(|path| path.is_empty());
+        let Some(layer) = self.layers.iter().find(lists_root) else {
+            return Ok((0o755, 0, 0));
+        };
+        let stat = rustix::fs::statat(layer.fd(), "", rustix::fs::AtFlags::EMPTY_PATH)
+            .map_err(|e| Error::io("cannot look at the root of a layer", e))?;
+        Ok((stat.st_mode & 0o7777, stat.st_uid, stat.st_gid))
+    }
+}
+
+/// `count` empty directories, to lie at the bottom.
+fn empty_dirs(layers: &Path, count: usize) -> Result<Vec<OwnedFd>> {
+    (0..count)
+        .map(|i| {
+            let path = layers.join("none").join(i.to_string());
+            durable::make_dir(&path)?;
+            open_dir(&path)
+        })
+        .collect()
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    open(path, flags, Mode::empty())
+        .map_err(|e| Error::io(format_args!("cannot open {}", path.display()), e))
+}
