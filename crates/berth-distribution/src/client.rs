@@ -1,12 +1,17 @@
 //! The remote client: what it is told, what it answers.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use berth_spec::oci::image::{Descriptor, Platform};
 use berth_spec::{Digest, Reference};
 use berth_store::Store;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
-use crate::{Credentials, Error, ErrorKind, ProgressSender, Result};
+use crate::registry::Registry;
+use crate::retry::Retry;
+use crate::{Credentials, ProgressSender, Result, inspect, pull, push};
 
 /// How registries are reached. Nothing here is read from the environment: the daemon passes it in.
 #[derive(Debug, Clone, Default)]
@@ -75,60 +80,147 @@ pub struct LoginOutcome {
     pub identity_token: Option<crate::Secret>,
 }
 
+/// What a registry has under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// The index or manifest.
+    pub descriptor: Descriptor,
+    /// The platforms that it has images for.
+    pub platforms: Vec<Platform>,
+}
+
 /// A client for any number of registries; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
-    options: Arc<ClientOptions>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Client").field(&self.shared.options).finish()
+    }
+}
+
+/// What all transfers of a client share.
+pub(crate) struct Shared {
+    pub(crate) options: ClientOptions,
+    pub(crate) retry: Retry,
+    pub(crate) downloads: Arc<Semaphore>,
+    pub(crate) uploads: Arc<Semaphore>,
+    /// Layers that are being fetched, by diff ID.
+    turns: Mutex<HashMap<Digest, Weak<AsyncMutex<()>>>>,
+}
+
+impl Shared {
+    /// What to lock while fetching the layer `diff_id`.
+    pub(crate) fn turn(&self, diff_id: &Digest) -> Arc<AsyncMutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = turns.get(diff_id).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        turns.insert(diff_id.clone(), Arc::downgrade(&turn));
+        turn
+    }
 }
 
 impl Client {
     /// A client that reaches registries as `options` say. The process must have installed a
     /// `rustls` provider.
     pub fn new(options: ClientOptions) -> Result<Self> {
-        Ok(Self {
-            options: Arc::new(options),
-        })
+        Ok(Self::with_retry(options, Retry::default()))
+    }
+
+    fn with_retry(options: ClientOptions, retry: Retry) -> Self {
+        let at_once =
+            |n: usize, default| Arc::new(Semaphore::new(if n == 0 { default } else { n }));
+        Self {
+            shared: Arc::new(Shared {
+                retry,
+                downloads: at_once(options.max_concurrent_downloads, 3),
+                uploads: at_once(options.max_concurrent_uploads, 5),
+                turns: Mutex::default(),
+                options,
+            }),
+        }
     }
 
     /// How it reaches them.
     pub fn options(&self) -> &ClientOptions {
-        &self.options
+        &self.shared.options
     }
 
-    /// Fetches what `reference` names into `store` and points the name at it.
+    /// Fetches what `reference` names into `store` and points the name at it. The lines that Docker
+    /// prints (`Pulling from …`, `Digest: …`, `Status: …`) come as progress.
     pub async fn pull(
         &self,
-        _store: &Store,
+        store: &Store,
         reference: &Reference,
-        _options: PullOptions,
-        _progress: ProgressSender,
+        options: PullOptions,
+        progress: ProgressSender,
     ) -> Result<Pulled> {
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("cannot pull {reference}: no registry client yet"),
-        ))
+        pull::pull(&self.shared, store, reference, options, progress).await
     }
 
-    /// Sends the image `image_id` to the registry and tag that `reference` names.
+    /// Sends the image `image_id` to the registry and tag that `reference` names. The lines that
+    /// Docker prints (`The push refers to …`, `TAG: digest: … size: …`) come as progress.
     pub async fn push(
         &self,
-        _store: &Store,
+        store: &Store,
         reference: &Reference,
-        _image_id: &Digest,
-        _options: PushOptions,
-        _progress: ProgressSender,
+        image_id: &Digest,
+        options: PushOptions,
+        progress: ProgressSender,
     ) -> Result<Pushed> {
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("cannot push {reference}: no registry client yet"),
-        ))
+        push::push(&self.shared, store, reference, image_id, options, progress).await
     }
 
-    /// Asks the registry at `host` (`host[:port]`) whether it accepts `credentials`.
-    pub async fn login(&self, host: &str, _credentials: &Credentials) -> Result<LoginOutcome> {
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("cannot log in to {host}: no registry client yet"),
-        ))
+    /// Asks the registry at `host` (`host[:port]`, or a URL of it) whether it accepts `credentials`.
+    pub async fn login(&self, host: &str, credentials: &Credentials) -> Result<LoginOutcome> {
+        let host = registry_host(host);
+        let registry =
+            Registry::connect(&self.shared.options, host, Some(credentials), false).await?;
+        let identity_token = registry.login().await?;
+        Ok(LoginOutcome { identity_token })
+    }
+
+    /// Asks a registry what it has under `reference`, and fetches no more than manifests.
+    pub async fn inspect(
+        &self,
+        reference: &Reference,
+        auth: Option<&Credentials>,
+    ) -> Result<Inspected> {
+        inspect::inspect(&self.shared, reference, auth).await
+    }
+}
+
+/// The host of a login's server address: `https://index.docker.io/v1/` is Docker Hub's of old.
+fn registry_host(address: &str) -> &str {
+    let host = address
+        .trim_start_matches("https://")
+        .trim_start_matches("http://");
+    let host = host.split('/').next().unwrap_or(host);
+    match host {
+        "" | "docker.io" | "index.docker.io" => berth_spec::reference::DEFAULT_REGISTRY,
+        host => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn login_addresses_are_hosts() {
+        for (address, host) in [
+            ("", "registry-1.docker.io"),
+            ("https://index.docker.io/v1/", "registry-1.docker.io"),
+            ("docker.io", "registry-1.docker.io"),
+            ("127.0.0.1:5000", "127.0.0.1:5000"),
+            ("https://reg.example/v2/", "reg.example"),
+        ] {
+            assert_eq!(registry_host(address), host);
+        }
     }
 }

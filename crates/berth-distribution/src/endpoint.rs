@@ -19,6 +19,9 @@ pub(crate) struct Endpoint {
     /// `scheme://host[:port]`, without a slash at the end.
     pub(crate) base: String,
     pub(crate) http: reqwest::Client,
+    /// The same, but for token services: follows no redirect, so that credentials stay where they
+    /// were meant to go.
+    pub(crate) tokens: reqwest::Client,
     /// Whether this is a mirror, which never sees the registry's credentials.
     pub(crate) mirror: bool,
 }
@@ -37,29 +40,35 @@ pub(crate) fn endpoints(
                 .split_once("://")
                 .map_or(&base[..], |(_, h)| h)
                 .to_owned();
-            let http = http_client(options, &mirror_host, is_insecure(options, &mirror_host))?;
-            found.push(Endpoint {
-                base,
-                http,
-                mirror: true,
-            });
+            let insecure = is_insecure(options, &mirror_host);
+            found.push(endpoint(options, &mirror_host, base, insecure, true)?);
         }
     }
     let insecure = is_insecure(options, host);
-    let http = http_client(options, host, insecure)?;
-    found.push(Endpoint {
-        base: format!("https://{host}"),
-        http: http.clone(),
-        mirror: false,
-    });
+    let https = format!("https://{host}");
+    found.push(endpoint(options, host, https, insecure, false)?);
     if insecure {
-        found.push(Endpoint {
-            base: format!("http://{host}"),
-            http,
-            mirror: false,
-        });
+        let http = format!("http://{host}");
+        found.push(endpoint(options, host, http, insecure, false)?);
     }
     Ok(found)
+}
+
+fn endpoint(
+    options: &ClientOptions,
+    host: &str,
+    base: String,
+    insecure: bool,
+    mirror: bool,
+) -> Result<Endpoint> {
+    let redirects = reqwest::redirect::Policy::limited(10);
+    let none = reqwest::redirect::Policy::none();
+    Ok(Endpoint {
+        base,
+        http: http_client(options, host, insecure, redirects)?,
+        tokens: http_client(options, host, insecure, none)?,
+        mirror,
+    })
 }
 
 /// Whether `host[:port]` may be spoken to without TLS, or with a certificate nobody vouches for.
@@ -108,12 +117,17 @@ fn in_network(cidr: &str, address: IpAddr) -> bool {
     }
 }
 
-fn http_client(options: &ClientOptions, host: &str, insecure: bool) -> Result<reqwest::Client> {
+fn http_client(
+    options: &ClientOptions,
+    host: &str,
+    insecure: bool,
+    redirects: reqwest::redirect::Policy,
+) -> Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .user_agent(options.user_agent.clone())
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::limited(10))
+        .redirect(redirects)
         .no_proxy()
         .tls_danger_accept_invalid_certs(insecure);
     let exempt = options

@@ -1,5 +1,7 @@
 //! What can go wrong between here and a registry, in Docker's words where Docker has words.
 
+use std::time::Duration;
+
 /// How a caller should answer for an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -23,6 +25,7 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    retry_after: Option<Duration>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -36,6 +39,7 @@ impl Error {
         Self {
             kind,
             message: message.into(),
+            retry_after: None,
             source: None,
         }
     }
@@ -49,8 +53,32 @@ impl Error {
         self
     }
 
+    /// Keeps how long the registry asked us to wait before the next try.
+    pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
+    }
+
+    /// How long the registry asked us to wait.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// How to answer for it.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+}
+
+impl From<berth_store::Error> for Error {
+    fn from(error: berth_store::Error) -> Self {
+        use berth_store::ErrorKind as Store;
+        let kind = match error.kind() {
+            Store::NotFound => ErrorKind::NotFound,
+            Store::Invalid | Store::Unsupported => ErrorKind::Invalid,
+            Store::NoSpace => ErrorKind::NoSpace,
+            Store::Conflict | Store::Ambiguous | Store::Internal => ErrorKind::Internal,
+        };
+        Self::new(kind, error.to_string()).with_source(error)
     }
 }

@@ -1,7 +1,7 @@
 //! The OCI distribution protocol from both ends.
 //!
-//! Today this is the remote client: [`pull`](Client::pull), [`push`](Client::push) and
-//! [`login`](Client::login). It moves bytes between a registry and the content store and knows
+//! Today this is the remote client: [`pull`](Client::pull), [`push`](Client::push),
+//! [`login`](Client::login) and [`inspect`](Client::inspect). It moves bytes between a registry and the content store and knows
 //! nothing of overlays, containers or who asked. Begin with [`Client`].
 //!
 //! What a caller can rely on: content becomes visible in the store only once digest **and** size
@@ -15,11 +15,19 @@ mod client;
 mod credentials;
 mod endpoint;
 mod error;
+mod failure;
+mod inspect;
 mod manifest;
 mod progress;
+mod pull;
+mod push;
 mod registry;
+mod retry;
+mod token;
 
-pub use client::{Client, ClientOptions, LoginOutcome, PullOptions, Pulled, PushOptions, Pushed};
+pub use client::{
+    Client, ClientOptions, Inspected, LoginOutcome, PullOptions, Pulled, PushOptions, Pushed,
+};
 pub use credentials::{Credentials, Secret};
 pub use error::{Error, ErrorKind, Result};
 pub use progress::{LayerPhase, Progress, ProgressSender};

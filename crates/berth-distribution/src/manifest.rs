@@ -1,12 +1,13 @@
 //! Manifests and indexes: fetched, bounded, verified, read in one way only.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use berth_spec::oci::image::{CONFIG_MAX, Descriptor, Index, MANIFEST_MAX, Manifest, media_type};
 use berth_spec::{Digest, Reference};
-use reqwest::{Method, StatusCode};
+use berth_store::hash::{digest_with, sha256};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::value::RawValue;
 
-use crate::registry::{Registry, failure, read_capped};
+use crate::failure::{Failure, read_capped};
+use crate::registry::Registry;
 use crate::{Error, ErrorKind, Result};
 
 /// A document that a registry answered for a tag or digest, and what it turned out to be.
@@ -33,13 +34,6 @@ struct Shape<'a> {
     layers: Option<&'a RawValue>,
     #[serde(borrow)]
     manifests: Option<&'a RawValue>,
-}
-
-/// The sha256 digest of `bytes`.
-pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    Digest::sha256(&hash)
 }
 
 /// Reads `bytes` as what their own shape says; a document of two shapes is refused, so that no two
@@ -92,17 +86,44 @@ pub(crate) fn pull_scope(reference: &Reference) -> String {
     format!("repository:{}:pull", reference.path())
 }
 
-/// Fetches the manifest or index at `target`, a tag or a digest.
+/// What manifests we read, for `Accept`.
+const ACCEPT: &str = concat!(
+    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, ",
+    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
+);
+
+fn header(response: &Response, name: &str) -> Option<String> {
+    let value = response.headers().get(name)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or(value).trim().to_owned())
+}
+
+/// Asks what the tag `target` stands for now, without fetching it: registries count fetches. None
+/// where the registry does not say.
+pub(crate) async fn head(
+    registry: &Registry,
+    reference: &Reference,
+    target: &str,
+) -> Result<Option<Digest>> {
+    let path = format!("/v2/{}/manifests/{target}", reference.path());
+    let response = registry
+        .send(Method::HEAD, &path, &pull_scope(reference), |r| {
+            r.header("accept", ACCEPT)
+        })
+        .await?;
+    if !response.status().is_success() {
+        return Ok(None);
+    }
+    Ok(header(&response, "docker-content-digest").and_then(|d| d.parse().ok()))
+}
+
+/// Fetches the manifest or index at `target`, a tag or a digest. `expect` is what a descriptor says
+/// of it.
 pub(crate) async fn fetch(
     registry: &Registry,
     reference: &Reference,
     target: &str,
     expect: Option<(&Digest, u64)>,
 ) -> Result<Fetched> {
-    const ACCEPT: &str = concat!(
-        "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, ",
-        "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
-    );
     let path = format!("/v2/{}/manifests/{target}", reference.path());
     let response = registry
         .send(Method::GET, &path, &pull_scope(reference), |r| {
@@ -110,30 +131,25 @@ pub(crate) async fn fetch(
         })
         .await?;
     if !response.status().is_success() {
-        return Err(explain(reference, response).await);
+        return Err(explain(reference, Failure::read(response).await));
     }
-    let header = |name: &str| {
-        let value = response.headers().get(name)?.to_str().ok()?;
-        Some(value.split(';').next().unwrap_or(value).trim().to_owned())
-    };
-    let content_type = header("content-type").unwrap_or_default();
-    let promised = header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
+    let content_type = header(&response, "content-type").unwrap_or_default();
+    let promised = header(&response, "docker-content-digest").and_then(|d| d.parse().ok());
     let bytes = read_capped(response, MANIFEST_MAX).await?;
-    let digest = digest_of(&bytes);
-    let wanted = expect
-        .map(|(d, _)| d)
-        .or_else(|| target.contains(':').then_some(()).and(reference.digest()));
+    let by_digest: Option<Digest> = target.parse().ok();
+    let wanted = expect.map(|(d, _)| d).or(by_digest.as_ref());
     for other in [wanted, promised.as_ref()].into_iter().flatten() {
-        if *other != digest {
+        let found = digest_with(other.algorithm(), &bytes);
+        if *other != found {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!(
-                    "manifest verification failed for digest {other}: the registry sent {digest}"
+                    "manifest verification failed for digest {other}: the registry sent {found}"
                 ),
             ));
         }
     }
-    if let Some((_, size)) = expect.filter(|(_, size)| *size != bytes.len() as u64) {
+    if let Some((digest, size)) = expect.filter(|(_, size)| *size != bytes.len() as u64) {
         return Err(Error::new(
             ErrorKind::Invalid,
             format!(
@@ -144,7 +160,7 @@ pub(crate) async fn fetch(
     }
     let (document, media_type) = parse(&bytes, &content_type)?;
     Ok(Fetched {
-        digest,
+        digest: wanted.cloned().unwrap_or_else(|| sha256(&bytes)),
         media_type,
         bytes,
         document,
@@ -152,26 +168,40 @@ pub(crate) async fn fetch(
 }
 
 /// A failed manifest request in the words that Docker's users know.
-async fn explain(reference: &Reference, response: reqwest::Response) -> Error {
-    let status = response.status();
-    let error = failure("", response).await;
-    match status {
-        StatusCode::NOT_FOUND => Error::new(
+fn explain(reference: &Reference, failure: Failure) -> Error {
+    if failure.has("NAME_UNKNOWN") {
+        let name = reference.familiar_name();
+        return Error::new(
             ErrorKind::NotFound,
-            format!(
-                "manifest for {} not found: manifest unknown: {error}",
-                reference.familiar()
-            ),
-        ),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::new(
-            ErrorKind::NotFound,
-            format!(
-                "pull access denied for {}, repository does not exist or may require 'docker login': {error}",
-                reference.familiar_name()
-            ),
-        ),
-        _ => error,
+            format!("repository {name} not found: {}", failure.text),
+        );
     }
+    match failure.status {
+        StatusCode::NOT_FOUND => {
+            let said = if failure.codes.is_empty() {
+                "manifest unknown"
+            } else {
+                &failure.text
+            };
+            Error::new(
+                ErrorKind::NotFound,
+                format!("manifest for {} not found: {said}", reference.familiar()),
+            )
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => denied(reference, &failure.text),
+        _ => failure.into_error(""),
+    }
+}
+
+/// Docker's words where a registry does not let us pull.
+fn denied(reference: &Reference, said: &str) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "pull access denied for {}, repository does not exist or may require 'docker login': {said}",
+            reference.familiar_name()
+        ),
+    )
 }
 
 /// Fetches a config blob, verified.
@@ -192,10 +222,11 @@ pub(crate) async fn fetch_config(
         .send(Method::GET, &path, &pull_scope(reference), |r| r)
         .await?;
     if !response.status().is_success() {
-        return Err(failure(&format!("config {digest}"), response).await);
+        let failure = Failure::read(response).await;
+        return Err(failure.into_error(&format!("config {digest}")));
     }
     let bytes = read_capped(response, CONFIG_MAX).await?;
-    if digest_of(&bytes) != *digest || bytes.len() as u64 != *size {
+    if digest_with(digest.algorithm(), &bytes) != *digest || bytes.len() as u64 != *size {
         return Err(Error::new(
             ErrorKind::Invalid,
             format!("config {digest}: the registry sent other bytes than its digest and size say"),

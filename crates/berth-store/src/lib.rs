@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod collect;
+mod compress;
 mod content;
 mod db;
 mod durable;

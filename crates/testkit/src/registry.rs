@@ -22,7 +22,7 @@ impl Registry {
     /// Starts one that wants the name `user` and password `secret`.
     pub fn start_with_password() -> Option<Self> {
         // bcrypt of "secret", as `htpasswd -nbB user secret` prints it.
-        Self::start_with("user:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC\n")
+        Self::start_with("user:$2y$05$c4WoMPo3SXsafkva.HHa6u7b1XOWKqA7XZANDrnv4IVny/8ABNR66\n")
     }
 
     fn start_with(htpasswd: &str) -> Option<Self> {
