@@ -1,0 +1,47 @@
+//! Containers: one file a verb.
+
+mod attach;
+mod changes;
+mod commit;
+mod copy;
+mod create;
+mod export;
+mod inspect;
+mod kill;
+mod list;
+mod logs;
+mod pause;
+mod prune;
+mod remove;
+mod rename;
+mod resize;
+mod restart;
+mod start;
+mod stats;
+mod stop;
+mod top;
+mod update;
+mod wait;
+
+pub use attach::{AttachOptions, attach};
+pub use changes::changes;
+pub use commit::{CommitRequest, ConfigEdit, commit};
+pub use copy::{CopyInOptions, copy_in, copy_out, stat_path};
+pub use create::{CreateRequest, create};
+pub use export::export;
+pub use inspect::inspect;
+pub use kill::kill;
+pub use list::{ListOptions, list};
+pub use logs::{LogOptions, Logs, logs};
+pub use pause::{pause, unpause};
+pub use prune::prune;
+pub use remove::{RemoveOptions, remove};
+pub use rename::rename;
+pub use resize::resize;
+pub use restart::restart;
+pub use start::start;
+pub use stats::{StatsOptions, StatsStream, stats};
+pub use stop::{StopOptions, Stopped, stop};
+pub use top::top;
+pub use update::update;
+pub use wait::{WaitCondition, Waiting, wait};
