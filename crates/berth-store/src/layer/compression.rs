@@ -18,8 +18,15 @@ pub enum Compression {
 const XZ_MEMORY: u64 = 512 << 20;
 
 impl Compression {
-    /// What a stream that begins like this is (six bytes are enough).
+    /// Bytes that [`Compression::detect`] looks at.
+    pub const HEAD: usize = 512;
+
+    /// What a stream that begins like this is. [`Compression::HEAD`] bytes are enough; with fewer, a
+    /// tar whose first name looks like a compressed stream is taken for one.
     pub fn detect(head: &[u8]) -> Compression {
+        if head.get(257..262) == Some(b"ustar") {
+            return Compression::None;
+        }
         match head {
             [0x1f, 0x8b, 0x08, ..] => Compression::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
@@ -35,9 +42,9 @@ impl Compression {
 /// A reader of what `source` holds, decompressed if it is compressed: all members of a gzip or
 /// bzip2 file, all frames of a zstd one.
 pub fn decompress<'a>(source: &'a mut dyn Read) -> Result<Box<dyn Read + 'a>> {
-    let mut head = Vec::with_capacity(6);
+    let mut head = Vec::with_capacity(Compression::HEAD);
     source
-        .take(6)
+        .take(Compression::HEAD as u64)
         .read_to_end(&mut head)
         .map_err(|e| Error::io("cannot read the archive", e))?;
     let compression = Compression::detect(&head);
@@ -132,6 +139,10 @@ mod tests {
             assert_eq!(read(&bytes).unwrap(), plain);
         }
         assert_eq!(read(b"").unwrap(), b"");
+        let mut tar = vec![0; 512];
+        tar[..5].copy_from_slice(b"BZh91");
+        tar[257..262].copy_from_slice(b"ustar");
+        assert_eq!(read(&tar).unwrap(), tar);
         assert_eq!(read(b"BZ").unwrap(), b"BZ");
     }
 

@@ -1,16 +1,151 @@
-//! The directory form of a layer, for kernels that cannot mount EROFS from files.
+//! The directory form of a layer: what its index would show, as files on the store's file system.
+//!
+//! It is made from the same tree as the index, so that both forms show the same. Names come from a
+//! tree in which nothing is a path, and go into directories made a moment before: no link is ever
+//! followed.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::{Error, ErrorKind, Result};
+use berth_sys::root::RootFd;
 
-/// Unpacks `layer.tar` in `dir` to `fs/` beside it.
-pub(super) fn write(dir: &Path) -> Result<()> {
-    Err(Error::new(
-        ErrorKind::Unsupported,
-        format!(
-            "{}: the kernel cannot mount EROFS from files",
-            dir.display()
-        ),
-    ))
+use crate::erofs::tree::{Data, Id, Kind, ROOT, Tree};
+use crate::tree::place::{Attributes, Placer, Rules, Thing};
+use crate::tree::xattr;
+use crate::{Error, Result};
+
+const BLOCK: u64 = 512;
+
+/// Writes `fs/` in `dir`, where the files' bytes are in `layer.tar` (and `layer.data`).
+pub(super) fn write(dir: &Path, tree: &Tree) -> Result<()> {
+    let path = dir.join("fs");
+    let failed = |e: io::Error| Error::io(format_args!("cannot write {}", path.display()), e);
+    std::fs::create_dir(&path).map_err(failed)?;
+    let root = RootFd::open(&path).map_err(failed)?;
+    let mut writer = Writer {
+        tree,
+        placer: Placer::new(&root, Path::new(""), Rules::default())?,
+        tar: File::open(dir.join("layer.tar")).map_err(failed)?,
+        side: File::open(dir.join("layer.data")).ok(),
+        first: HashMap::new(),
+    };
+    writer.write_all()?;
+    writer.placer.finish()?;
+    mark_opaque(&root, tree).map_err(failed)?;
+    // One flush for the tree, not one a file.
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
+    root.open_with(Path::new(""), flags, rustix::fs::Mode::empty())
+        .and_then(|fd| Ok(rustix::fs::syncfs(fd)?))
+        .map_err(failed)
+}
+
+struct Writer<'a> {
+    tree: &'a Tree,
+    placer: Placer<'a>,
+    tar: File,
+    side: Option<File>,
+    /// Under which path a node of several names was made.
+    first: HashMap<Id, Vec<u8>>,
+}
+
+impl Writer<'_> {
+    fn write_all(&mut self) -> Result<()> {
+        let mut todo = vec![(ROOT, Vec::new())];
+        while let Some((id, path)) = todo.pop() {
+            self.make(id, &path)?;
+            let tree = self.tree;
+            for (name, child) in tree.entries(id) {
+                let mut path = path.clone();
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend(name);
+                todo.push((child, path));
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, id: Id, path: &[u8]) -> Result<()> {
+        let node = self.tree.node(id);
+        let from = &node.attributes;
+        let attributes = Attributes {
+            mode: from.mode.into(),
+            uid: from.uid,
+            gid: from.gid,
+            mtime: (from.mtime, from.nanoseconds),
+            xattrs: from
+                .xattrs
+                .iter()
+                .filter(|(name, _)| !name.starts_with(b"trusted.overlay."))
+                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .collect(),
+        };
+        if let Some(first) = self.first.get(&id) {
+            return self.placer.place(path, &attributes, Thing::HardLink(first));
+        }
+        if node.names > 1 {
+            self.first.insert(id, path.to_vec());
+        }
+        let mut content;
+        let thing = match &node.kind {
+            Kind::Directory { .. } => Thing::Directory,
+            Kind::File { size, data } => {
+                content = self
+                    .content(*data)
+                    .map_err(|e| Error::io("cannot read the layer's tar", e))?
+                    .take(*size);
+                Thing::File(&mut content)
+            }
+            Kind::Symlink(target) => Thing::Symlink(target),
+            Kind::Char { major, minor } | Kind::Block { major, minor } => Thing::Device {
+                block: matches!(node.kind, Kind::Block { .. }),
+                major: *major,
+                minor: *minor,
+            },
+            Kind::Fifo => Thing::Fifo,
+        };
+        self.placer.place(path, &attributes, thing)
+    }
+
+    fn content(&self, data: Data) -> io::Result<Box<dyn Read>> {
+        let (file, block) = match (data, &self.side) {
+            (Data::Tar(block), _) => (&self.tar, block),
+            (Data::Side(block), Some(side)) => (side, block),
+            _ => return Ok(Box::new(io::empty())),
+        };
+        let mut file = file.try_clone()?;
+        file.seek(SeekFrom::Start(block * BLOCK))?;
+        Ok(Box::new(file))
+    }
+}
+
+/// Sets overlayfs' marks, which no archive can bring.
+fn mark_opaque(root: &RootFd, tree: &Tree) -> io::Result<()> {
+    let mut todo = vec![(ROOT, Vec::new())];
+    while let Some((dir, path)) = todo.pop() {
+        for (name, id) in tree.entries(dir) {
+            let node = tree.node(id);
+            if !node.is_directory() {
+                continue;
+            }
+            let mut path = path.clone();
+            path.push(b'/');
+            path.extend(name);
+            if node
+                .attributes
+                .xattrs
+                .contains_key(&b"trusted.overlay.opaque"[..])
+            {
+                let handle = root.handle_nofollow(Path::new(std::ffi::OsStr::from_bytes(&path)))?;
+                xattr::set(handle.as_fd(), b"trusted.overlay.opaque", b"y")?;
+            }
+            todo.push((id, path));
+        }
+    }
+    Ok(())
 }

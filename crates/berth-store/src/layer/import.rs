@@ -1,12 +1,11 @@
 //! Taking a layer in: decompress, hash, write and index in one pass, then make it visible.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use berth_spec::Digest;
 
-use super::compression::decompress;
 use super::entries::{Builder, Limits};
 use super::sink::Sink;
 use super::{Layer, LayerForm, Layers, Stacking};
@@ -14,12 +13,13 @@ use crate::erofs::tree::Data;
 use crate::erofs::write::{Devices, write};
 use crate::hash::Hasher;
 use crate::tree::entry::{Entry, refused};
+use crate::tree::place::write_regions;
 use crate::tree::tar_reader::TarReader;
 use crate::{Error, Lease, Result, durable};
 
 const BLOCK: u64 = 512;
 
-/// See [`Layers::import`].
+/// See [`Layers::import`]; `source` is not compressed.
 pub(super) fn import(
     layers: &Layers,
     lease: &Lease,
@@ -47,7 +47,7 @@ pub(super) fn import(
     let form = layers.mounting().form();
     match form {
         LayerForm::Erofs => staging.write_index(&incoming)?,
-        LayerForm::Directory => super::directory::write(&staging.dir)?,
+        LayerForm::Directory => super::directory::write(&staging.dir, &incoming.tree)?,
     }
     let layer = Layer {
         diff_id: incoming.diff_id,
@@ -91,7 +91,7 @@ impl Staging {
         let mut side = Side::at(self.dir.join("layer.data"));
         let (builder, diff_id, size) = std::thread::scope(|scope| {
             let mut tee = Tee {
-                source: decompress(source)?,
+                source,
                 sink: Sink::start(scope, &tar, hasher),
                 left: limits.bytes,
             };
@@ -153,7 +153,7 @@ fn index(tee: &mut Tee<'_, '_>, side: &mut Side, limits: Limits) -> Result<Build
 
 /// Passes on what is read.
 struct Tee<'a, 'scope> {
-    source: Box<dyn Read + 'a>,
+    source: &'a mut dyn Read,
     sink: Sink<'scope>,
     left: u64,
 }
@@ -203,14 +203,9 @@ impl Side {
             none => none.insert(create(&self.path)?),
         };
         let mut copy = || {
-            for region in entry.sparse.iter().flatten() {
-                file.seek(SeekFrom::Start(begin + region.offset))?;
-                let copied = io::copy(&mut reader.content().take(region.length), file)?;
-                if copied != region.length {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-            }
-            file.flush()
+            file.seek(SeekFrom::Start(begin))?;
+            let regions = entry.sparse.as_deref().unwrap_or_default();
+            write_regions(file, &mut reader.content(), regions)
         };
         copy().map_err(|e| Error::io(format_args!("cannot write {}", self.path.display()), e))?;
         Ok(begin / BLOCK)

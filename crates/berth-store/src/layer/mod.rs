@@ -20,6 +20,7 @@ mod directory;
 mod entries;
 mod import;
 mod mounts;
+pub(crate) mod pipe;
 mod sink;
 
 use std::fs::{self, File};
@@ -152,7 +153,13 @@ impl Layers {
         source: &mut dyn Read,
         expected: Option<&Digest>,
     ) -> Result<Layer> {
-        import::import(self, lease, source, expected, entries::Limits::default())
+        let mut tar = decompress(source)?;
+        import::import(self, lease, &mut tar, expected, entries::Limits::default())
+    }
+
+    /// The same for a tar that is known to be plain.
+    pub(crate) fn import_tar(&self, lease: &Lease, tar: &mut dyn Read) -> Result<Layer> {
+        import::import(self, lease, tar, None, entries::Limits::default())
     }
 
     /// The uncompressed tar of a layer, exactly as it was hashed.

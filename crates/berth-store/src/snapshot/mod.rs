@@ -9,6 +9,8 @@
 //! mount is a descriptor, which moves into a container's mount namespace and goes with it; the
 //! host's mount table never shows it.
 
+mod commit;
+mod diff;
 pub(crate) mod overlay;
 mod stack;
 mod unlisted;
@@ -18,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use berth_spec::Digest;
+use berth_sys::root::RootFd;
 use rusqlite::{OptionalExtension, params};
 
 use crate::db::Db;
@@ -64,6 +67,14 @@ impl RootMount {
 
     pub fn into_fd(self) -> OwnedFd {
         self.fd
+    }
+
+    /// For looking up paths in it.
+    pub fn root(&self) -> Result<RootFd> {
+        self.fd
+            .try_clone()
+            .and_then(RootFd::new)
+            .map_err(|e| Error::io("cannot use the mounted root", e))
     }
 }
 
@@ -188,14 +199,16 @@ impl Snapshots {
 
     /// What `docker diff` shows: the snapshot against its layers, in the order of the paths.
     pub fn diff(&self, key: &str) -> Result<Vec<Change>> {
-        let _ = self.layers(key)?;
-        Err(unsupported())
+        let layers = stack::view(&self.0.layers, &self.layers(key)?)?.root()?;
+        diff::diff(&self.path(key).join("upper"), &layers)
     }
 
     /// Makes a layer of what was written to the snapshot, which stays as it is.
     pub fn commit(&self, lease: &Lease, key: &str) -> Result<Layer> {
-        let _ = (lease, self.layers(key)?);
-        Err(unsupported())
+        if !self.exists(key)? {
+            return Err(not_found(key));
+        }
+        commit::commit(&self.0.layers, lease, &self.path(key).join("upper"))
     }
 
     /// Bytes on disk that the snapshot holds beyond its layers.
@@ -207,13 +220,6 @@ impl Snapshots {
     fn path(&self, key: &str) -> PathBuf {
         self.0.dir.join(key)
     }
-}
-
-fn unsupported() -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        "snapshots cannot be mounted by this build",
-    )
 }
 
 fn not_found(key: &str) -> Error {

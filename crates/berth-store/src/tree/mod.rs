@@ -1,7 +1,27 @@
-//! Trees of files as tar streams: reading, packing, unpacking.
+//! Trees of files: packed to a tar, unpacked from one, copied, hashed.
+//!
+//! This is the one extractor. `cp`, `export`, `ADD`, `COPY`, the first content of a volume: all come
+//! through here, and nothing here takes a path of the host. A tree is a [`RootFd`] and a path inside
+//! it; what is found is a handle, and every later call acts on the handle.
+//!
+//! [`RootFd`]: berth_sys::root::RootFd
 
+mod copy;
 pub(crate) mod entry;
+mod hash;
+mod pack;
+pub(crate) mod place;
 mod spool;
 pub(crate) mod tar_reader;
+pub(crate) mod tar_writer;
+mod unpack;
+pub(crate) mod walk;
+pub(crate) mod xattr;
 
+pub use copy::{CopyOptions, copy};
+pub use hash::{HashOptions, hash};
+pub(crate) use pack::{Failure, write_found};
+pub use pack::{Filter, PackOptions, Verdict, pack};
+pub use rustix::fs::FileType;
 pub use spool::{SpoolLimits, Spooled, SpooledKind, spool};
+pub use unpack::{ModeChange, Placed, UnpackOptions, unpack};
