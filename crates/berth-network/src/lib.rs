@@ -13,10 +13,25 @@
 //! Begin with [`Networks`]: `open`, `sandbox`, `attach`, `release`.
 #![forbid(unsafe_code)]
 
-pub mod error;
+mod addresses;
+mod attach;
+mod background;
+mod bridge;
+mod claim;
+mod create;
 mod names;
 mod netlink;
+mod netns;
+mod nft;
+mod open;
+mod repair;
 mod route;
+mod state;
+mod subnet;
+mod sysctl;
+mod veth;
+
+pub mod error;
 pub mod hosts;
 pub mod mac;
 pub mod networks;

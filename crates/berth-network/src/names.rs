@@ -97,7 +97,11 @@ mod tests {
         assert_eq!(other.table, "berth-second");
         assert!(odd.table.is_ascii() && !odd.table.contains([' ', '/']));
         for names in [&default, &other, &odd] {
-            for name in [&names.veth(u64::MAX), &names.bridge("0123"), &names.default_bridge] {
+            for name in [
+                &names.veth(u64::MAX),
+                &names.bridge("0123"),
+                &names.default_bridge,
+            ] {
                 assert!(name.len() <= 15, "{name}");
             }
             assert!(names.is_veth(&names.veth(7)) && names.is_bridge(&names.bridge("7")));

@@ -1,112 +1,243 @@
 //! The one handle the engine holds.
 
-use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::background::{Background, Remains, Target};
+use crate::names::Names;
+use crate::netns::Directory;
 use crate::options::NetworkOptions;
-use crate::record::{Endpoint, EndpointRequest, Existing, NetworkRecord, NetworkSpec};
+use crate::record::{Driver, Endpoint, EndpointRequest, Existing, NetworkRecord, NetworkSpec};
+use crate::route::Route;
 use crate::sandbox::Sandbox;
-use crate::{Error, Result};
+use crate::state::{Fresh, Room, State, icc, ruleset};
+use crate::{Error, Result, attach, bridge, create, open, repair, veth};
 
 /// All networks of one engine. Every call blocks and may be made from any thread.
 #[derive(Debug)]
 pub struct Networks {
-    _options: NetworkOptions,
+    inner: Arc<Inner>,
+    background: Background,
 }
 
-fn not_yet<T>(attempt: &str) -> Result<T> {
-    Err(Error::kernel(
-        attempt,
-        io::Error::from(io::ErrorKind::Unsupported),
-    ))
+/// What the handle and its threads share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub options: NetworkOptions,
+    pub names: Names,
+    pub directory: Arc<Directory>,
+    state: Mutex<State>,
+}
+
+impl Inner {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves at worst one endpoint half made; `repair` looks at the kernel afresh.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Networks {
     /// Makes the kernel agree with `existing`: bridges, rules and published ports are there afterwards, and what no
     /// record tells of (of this instance only) is gone. The first time `existing` is empty and the predefined
     /// networks are made; record [`list`](Self::list) then.
-    pub fn open(options: NetworkOptions, _existing: Existing) -> Result<Self> {
-        Ok(Self { _options: options })
+    pub fn open(options: NetworkOptions, existing: Existing) -> Result<Self> {
+        let names = Names::new(&options);
+        let directory = Arc::new(Directory::open(&options.run_dir)?);
+        let state = open::open(&names, &directory, &options, existing)?;
+        let background = Background::start(names.clone(), Arc::clone(&directory), options.ready)?;
+        let networks = Self {
+            inner: Arc::new(Inner {
+                options,
+                names,
+                directory,
+                state: Mutex::new(state),
+            }),
+            background,
+        };
+        networks.aim();
+        Ok(networks)
+    }
+
+    /// Tells the background which bridge sandboxes are made for.
+    fn aim(&self) {
+        let state = self.inner.state();
+        if let Ok(network) = state.network("bridge") {
+            self.background.aim(Target {
+                bridge: network.bridge,
+                mtu: attach::mtu(&network.record, state.mtu),
+                isolated: !icc(&network.record, &self.inner.options),
+            });
+        }
     }
 
     /// The network named `bridge`.
     pub fn default_network(&self) -> Result<NetworkRecord> {
-        not_yet("find the default network")
+        self.get("bridge")
     }
 
     /// All networks, `bridge`, `host` and `none` included.
     pub fn list(&self) -> Vec<NetworkRecord> {
-        Vec::new()
+        let state = self.inner.state();
+        state.networks.values().map(|n| n.record.clone()).collect()
     }
 
     /// The network of this name, ID or unambiguous start of an ID.
     pub fn get(&self, name_or_id: &str) -> Result<NetworkRecord> {
-        Err(Error::NetworkNotFound(name_or_id.to_owned()))
+        let state = self.inner.state();
+        state.network(name_or_id).map(|n| n.record.clone())
     }
 
     /// Makes a user-defined bridge network. Record what comes back.
-    pub fn create(&self, _spec: NetworkSpec) -> Result<NetworkRecord> {
-        not_yet("create a network")
+    pub fn create(&self, spec: NetworkSpec) -> Result<NetworkRecord> {
+        let Inner { names, options, .. } = &*self.inner;
+        create::create(&mut self.inner.state(), names, options, spec)
     }
 
     /// Removes a user-defined network that has no endpoint.
     pub fn remove(&self, name_or_id: &str) -> Result<NetworkRecord> {
-        self.get(name_or_id)
+        let Inner { names, options, .. } = &*self.inner;
+        create::remove(&mut self.inner.state(), names, options, name_or_id)
     }
 
     /// A sandbox for a container of the default network, from those kept ready if there is one.
     pub fn sandbox(&self) -> Result<Sandbox> {
-        not_yet("make a sandbox")
+        let fresh = match self.background.take() {
+            Some(fresh) => fresh,
+            None => self.make(true)?,
+        };
+        Ok(self.admit(fresh))
     }
 
     /// A sandbox with loopback only, for mode `none` and for user-defined networks.
     pub fn sandbox_none(&self) -> Result<Sandbox> {
-        not_yet("make a sandbox")
+        Ok(self.admit(self.make(false)?))
+    }
+
+    fn make(&self, with_veth: bool) -> Result<Fresh> {
+        // A socket of its own, so that others need not wait for this.
+        let mut host = Route::open().map_err(|e| Error::kernel("open a netlink socket", e))?;
+        self.background.make(&mut host, with_veth)
+    }
+
+    fn admit(&self, fresh: Fresh) -> Sandbox {
+        let sandbox = fresh.sandbox.clone();
+        let room = Room {
+            sandbox: fresh.sandbox,
+            route: fresh.route,
+            spare: fresh.veth,
+            members: Vec::new(),
+        };
+        let mut state = self.inner.state();
+        state.rooms.insert(sandbox.id().to_owned(), room);
+        sandbox
     }
 
     /// A sandbox given to [`open`](Self::open) as existing, or made since.
     pub fn find_sandbox(&self, id: &str) -> Result<Sandbox> {
-        Err(Error::SandboxNotFound(id.to_owned()))
+        let state = self.inner.state();
+        let room = state.rooms.get(id);
+        room.map(|room| room.sandbox.clone())
+            .ok_or_else(|| Error::SandboxNotFound(id.to_owned()))
     }
 
     /// Joins the sandbox to a network and publishes the ports asked for; all or nothing.
     pub fn attach(
         &self,
-        _sandbox: &Sandbox,
+        sandbox: &Sandbox,
         network: &str,
-        _request: EndpointRequest,
+        request: EndpointRequest,
     ) -> Result<Endpoint> {
-        Err(Error::NetworkNotFound(network.to_owned()))
+        let context = (&self.inner.names, &self.inner.options);
+        let mut state = self.inner.state();
+        attach::attach(&mut state, context, sandbox.id(), network, request)
     }
 
     /// Takes the sandbox out of a network: ports, addresses and interface go.
-    pub fn detach(&self, _sandbox_id: &str, network: &str) -> Result<()> {
-        Err(Error::NetworkNotFound(network.to_owned()))
+    pub fn detach(&self, sandbox_id: &str, network: &str) -> Result<()> {
+        let mut state = self.inner.state();
+        let interface = attach::detach(&mut state, &self.inner.names, sandbox_id, network)?;
+        veth::remove(&mut state.route, &interface);
+        Ok(())
     }
 
     /// Endpoints of a network, for `network inspect`.
-    pub fn endpoints(&self, _network: &str) -> Result<Vec<Endpoint>> {
-        Ok(Vec::new())
+    pub fn endpoints(&self, network: &str) -> Result<Vec<Endpoint>> {
+        let state = self.inner.state();
+        let id = &state.network(network)?.record.id;
+        Ok(state.endpoints(id).cloned().collect())
     }
 
     /// Ends a sandbox and all its endpoints. Its ports are free when this returns; the kernel objects go in the
     /// background. An unknown ID is no error.
-    pub fn release(&self, _sandbox_id: &str) -> Result<()> {
+    pub fn release(&self, sandbox_id: &str) -> Result<()> {
+        let mut state = self.inner.state();
+        let Some(room) = state.rooms.remove(sandbox_id) else {
+            return Ok(());
+        };
+        attach::forget(&mut state, &self.inner.names, &room.members);
+        drop(state);
+        let spare = room.spare.into_iter().map(|veth| veth.host);
+        let used = room.members.into_iter().map(|member| member.veth.host);
+        self.background.bury(Remains {
+            id: sandbox_id.to_owned(),
+            veths: spare.chain(used).collect(),
+            held: Some(Box::new((room.sandbox, room.route))),
+        });
         Ok(())
     }
 
     /// Changes the name under which a container's endpoints are found (`rename`).
-    pub fn rename(&self, _container_id: &str, _name: &str) {}
+    pub fn rename(&self, container_id: &str, name: &str) {
+        let mut state = self.inner.state();
+        for member in state.rooms.values_mut().flat_map(|room| &mut room.members) {
+            if member.endpoint.container_id == container_id {
+                name.clone_into(&mut member.endpoint.container_name);
+            }
+        }
+    }
 
     /// Builds again whatever of bridges and rules others removed. Rule changes are also noticed by themselves.
     pub fn reconcile(&self) -> Result<()> {
+        let Inner { names, options, .. } = &*self.inner;
+        repair::all(&mut self.inner.state(), names, options)?;
+        self.aim();
         Ok(())
     }
 
     /// Ends background work; sandboxes and rules stay for the next engine. Also done by drop.
-    pub fn shutdown(&self) {}
+    pub fn shutdown(&self) {
+        self.inner.state().closed = true;
+        self.background.stop();
+    }
 
     /// Removes every kernel object of this instance: for tests and for uninstalling.
     pub fn destroy(self) -> Result<()> {
-        Ok(())
+        let ids: Vec<String> = self.inner.state().rooms.keys().cloned().collect();
+        for id in ids {
+            self.release(&id)?;
+        }
+        self.shutdown();
+        let names = &self.inner.names;
+        let mut state = self.inner.state();
+        let bridges: Vec<_> = state
+            .networks
+            .values()
+            .filter(|n| n.record.driver == Driver::Bridge)
+            .map(|n| n.record.bridge.clone())
+            .collect();
+        let links = state
+            .route
+            .links()
+            .map_err(|e| Error::kernel("list interfaces", e))?;
+        for name in links.keys().filter(|name| names.is_veth(name)) {
+            veth::remove(&mut state.route, name);
+        }
+        for name in bridges {
+            bridge::remove(&mut state.route, &name)?;
+        }
+        state.commit(ruleset(names).remove())?;
+        self.inner
+            .directory
+            .remove()
+            .map_err(|e| Error::kernel("remove the directory of network sandboxes", e))
     }
 }

@@ -90,7 +90,11 @@ impl Route {
 
     /// All links of the namespace.
     pub(crate) fn links(&mut self) -> io::Result<Links> {
-        Ok(self.link_messages()?.into_iter().map(|(name, m)| (name, m.header.index)).collect())
+        Ok(self
+            .link_messages()?
+            .into_iter()
+            .map(|(name, m)| (name, m.header.index))
+            .collect())
     }
 
     fn link_messages(&mut self) -> io::Result<Vec<(String, LinkMessage)>> {

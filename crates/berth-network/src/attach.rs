@@ -1,0 +1,378 @@
+//! Joining a sandbox to a network, and leaving it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+
+use crate::mac::MacAddr;
+use crate::names::Names;
+use crate::nft::Batch;
+use crate::options::NetworkOptions;
+use crate::port::{PortBinding, PublishedPort};
+use crate::record::{Endpoint, EndpointRequest, NetworkRecord};
+use crate::route;
+use crate::state::{
+    Member, Network, OPTION_BINDING, OPTION_MTU, Room, State, Veth, endpoint_rules, icc, new_id,
+    ruleset,
+};
+use crate::veth::{self, Plan};
+use crate::{Error, Result};
+
+/// Most aliases of one endpoint, and ports of one request: bounds for what a client may ask.
+const MOST_ALIASES: usize = 1024;
+const MOST_PORTS: usize = 65536;
+
+/// What the kernel is asked for, all decided.
+struct Wish {
+    network: NetworkRecord,
+    bridge: u32,
+    mtu: u32,
+    isolated: bool,
+    ip: Ipv4Addr,
+    prefix_len: u8,
+    mac: MacAddr,
+    /// Set if the default route shall lead through here.
+    route: Option<Ipv4Addr>,
+}
+
+/// MTU in bytes of a network.
+pub(crate) fn mtu(record: &NetworkRecord, default: u32) -> u32 {
+    record
+        .options
+        .get(OPTION_MTU)
+        .and_then(|text| text.parse().ok())
+        .filter(|mtu| (68..=65535).contains(mtu))
+        .unwrap_or(default)
+}
+
+/// Joins the sandbox to the network; all or nothing. The second value is what remains of a failed attempt: an interface
+/// that somebody has to remove.
+pub(crate) fn attach(
+    state: &mut State,
+    (names, options): (&Names, &NetworkOptions),
+    sandbox_id: &str,
+    network: &str,
+    request: EndpointRequest,
+) -> Result<Endpoint> {
+    let record = state.bridge_network(network)?.record.clone();
+    check(state, sandbox_id, &record, &request)?;
+    let id = new_id()?;
+    let ip = give_address(state, &record, request.ip)?;
+    let undo_address = |state: &mut State| free_address(state, &record.id, ip);
+    let bindings = if record.internal {
+        &[][..]
+    } else {
+        &request.ports
+    };
+    let default = default_binding(&record, options);
+    let ports = match state.claims.claim(&id, bindings, default) {
+        Ok(ports) => ports,
+        Err(e) => {
+            undo_address(state);
+            return Err(e);
+        }
+    };
+    let wish = Wish {
+        bridge: state.networks.get(&record.id).map_or(0, |n| n.bridge),
+        mtu: mtu(&record, state.mtu),
+        isolated: !icc(&record, options),
+        ip,
+        prefix_len: record.subnet.map_or(32, |s| s.prefix_len()),
+        mac: request.mac.unwrap_or_else(|| MacAddr::from_ipv4(ip)),
+        route: record
+            .gateway
+            .filter(|_| request.default_route && !record.internal),
+        network: record.clone(),
+    };
+    match join(
+        state,
+        names,
+        sandbox_id,
+        &wish,
+        (id.clone(), request, ports.clone()),
+    ) {
+        Ok(endpoint) => Ok(endpoint),
+        Err(e) => {
+            state.claims.release(&id, &ports);
+            undo_address(state);
+            Err(e)
+        }
+    }
+}
+
+fn check(
+    state: &State,
+    sandbox_id: &str,
+    record: &NetworkRecord,
+    request: &EndpointRequest,
+) -> Result<()> {
+    let room = state
+        .rooms
+        .get(sandbox_id)
+        .ok_or_else(|| Error::SandboxNotFound(sandbox_id.to_owned()))?;
+    if room
+        .members
+        .iter()
+        .any(|m| m.endpoint.network_id == record.id)
+    {
+        return Err(Error::Forbidden(format!(
+            "endpoint with name {} already exists in network {}",
+            request.container_name, record.name
+        )));
+    }
+    if record.name == "bridge" && request.ip.is_some() {
+        return Err(Error::Invalid(
+            "user specified IP address is supported on user defined networks only".into(),
+        ));
+    }
+    if request.aliases.len() > MOST_ALIASES || request.ports.len() > MOST_PORTS {
+        return Err(Error::Invalid(format!(
+            "too many aliases or ports for network {}",
+            record.name
+        )));
+    }
+    let taken = request.mac.is_some_and(|mac| {
+        state
+            .endpoints(&record.id)
+            .any(|endpoint| endpoint.mac == mac)
+    });
+    if taken {
+        return Err(Error::Conflict(format!(
+            "MAC address already in use in network {}",
+            record.name
+        )));
+    }
+    request.ports.iter().try_for_each(check_port)
+}
+
+fn check_port(binding: &PortBinding) -> Result<()> {
+    if binding.container_port == 0 {
+        return Err(Error::Invalid("invalid containerPort: 0".into()));
+    }
+    match binding.host_ip {
+        Some(IpAddr::V6(ip)) if ip.is_multicast() => Err(Error::Invalid(format!(
+            "invalid host address for a port: {ip}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn default_binding(record: &NetworkRecord, options: &NetworkOptions) -> Option<IpAddr> {
+    record
+        .options
+        .get(OPTION_BINDING)
+        .and_then(|text| text.parse().ok())
+        .or(options.default_binding)
+        // All of IPv4 as a default is what Docker says for "everywhere".
+        .filter(|ip| *ip != IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
+
+fn give_address(
+    state: &mut State,
+    record: &NetworkRecord,
+    wanted: Option<Ipv4Addr>,
+) -> Result<Ipv4Addr> {
+    let addresses = state
+        .networks
+        .get_mut(&record.id)
+        .and_then(|n| n.addresses.as_mut())
+        .ok_or_else(|| Error::AddressesExhausted(record.name.clone()))?;
+    match wanted {
+        Some(ip) => addresses.take(ip).map(|()| ip),
+        None => addresses.next(&record.name),
+    }
+}
+
+fn free_address(state: &mut State, network_id: &str, ip: Ipv4Addr) {
+    if let Some(Network {
+        addresses: Some(addresses),
+        ..
+    }) = state.networks.get_mut(network_id)
+    {
+        addresses.free(ip);
+    }
+}
+
+/// Brings the kernel to what is wished and records it.
+fn join(
+    state: &mut State,
+    names: &Names,
+    sandbox_id: &str,
+    wish: &Wish,
+    (id, request, ports): (String, EndpointRequest, Vec<PublishedPort>),
+) -> Result<Endpoint> {
+    let missing = || Error::SandboxNotFound(sandbox_id.to_owned());
+    let default_bridge = state.network("bridge").map_or(0, |n| n.bridge);
+    let State { rooms, route, .. } = state;
+    let room = rooms.get_mut(sandbox_id).ok_or_else(missing)?;
+    let veth = interface(names, wish, room, route, default_bridge)?;
+    let endpoint = Endpoint {
+        id,
+        network_id: wish.network.id.clone(),
+        sandbox_id: sandbox_id.to_owned(),
+        container_id: request.container_id,
+        container_name: request.container_name,
+        aliases: request.aliases,
+        interface: veth.inside.clone(),
+        host_interface: veth.host.clone(),
+        mac: wish.mac,
+        ip: wish.ip,
+        prefix_len: wish.prefix_len,
+        gateway: wish.network.gateway.filter(|_| !wish.network.internal),
+        ipv6: None,
+        gateway6: None,
+        ports,
+        default_route: wish.route.is_some(),
+        dns: request.dns,
+    };
+    let done = configure(room, route, &veth, wish).and_then(|()| {
+        let mut batch = Batch::new();
+        let rules = endpoint_rules(&wish.network.bridge, &endpoint);
+        ruleset(names).add_endpoint(&mut batch, &rules);
+        state.commit(batch)
+    });
+    if let Err(e) = done {
+        veth::remove(&mut state.route, &veth.host);
+        return Err(e);
+    }
+    let room = state.rooms.get_mut(sandbox_id).ok_or_else(missing)?;
+    if endpoint.default_route {
+        for member in &mut room.members {
+            member.endpoint.default_route = false;
+        }
+    }
+    room.members.push(Member {
+        endpoint: endpoint.clone(),
+        veth,
+    });
+    Ok(endpoint)
+}
+
+/// The veth for a new endpoint: the one made ahead, if it is unused, or a new one.
+fn interface(
+    names: &Names,
+    wish: &Wish,
+    room: &mut Room,
+    route: &mut route::Route,
+    default_bridge: u32,
+) -> Result<Veth> {
+    if let Some(veth) = room.spare.take() {
+        if wish.bridge != default_bridge {
+            let moved = route.batch(vec![
+                route::set_bridge(veth.host_index, wish.bridge),
+                route::port_up(&veth.host, wish.isolated),
+            ]);
+            if let Err(e) = moved {
+                veth::remove(route, &veth.host);
+                let attempt = format!("move the interface {} to its bridge", veth.host);
+                return Err(Error::kernel(attempt, e));
+            }
+        }
+        return Ok(veth);
+    }
+    let free = |name: &String| !room.members.iter().any(|m| m.veth.inside == *name);
+    let inside = (0..)
+        .map(|n| format!("eth{n}"))
+        .find(free)
+        .unwrap_or_default();
+    let plan = Plan {
+        bridge: wish.bridge,
+        inside: &inside,
+        netns: room.sandbox.netns(),
+        mtu: wish.mtu,
+        isolated: wish.isolated,
+    };
+    veth::make(names, &plan, route, &mut room.route)
+}
+
+fn configure(room: &mut Room, host: &mut route::Route, veth: &Veth, wish: &Wish) -> Result<()> {
+    let on = |e: io::Error| {
+        let attempt = format!("give {} the address {}", veth.inside, wish.ip);
+        Error::kernel(attempt, e)
+    };
+    let net = Ipv4Net::new(wish.ip, wish.prefix_len)
+        .map_err(|_| Error::Invalid(format!("invalid prefix length {}", wish.prefix_len)))?;
+    host.batch(vec![route::pin(veth.host_index, wish.mac)])
+        .map_err(on)?;
+    let mut requests = vec![
+        route::set_mac(veth.inside_index, wish.mac),
+        route::add_address(veth.inside_index, net),
+    ];
+    requests.extend(
+        wish.route
+            .map(|gateway| route::add_default_route(veth.inside_index, gateway)),
+    );
+    room.route.batch(requests).map_err(on)
+}
+
+/// Takes the sandbox out of a network; gives the name of the interface's end on the host, which is still there.
+pub(crate) fn detach(
+    state: &mut State,
+    names: &Names,
+    sandbox_id: &str,
+    network: &str,
+) -> Result<String> {
+    let (id, name) = {
+        let record = &state.network(network)?.record;
+        (record.id.clone(), record.name.clone())
+    };
+    let room = state
+        .rooms
+        .get_mut(sandbox_id)
+        .ok_or_else(|| Error::SandboxNotFound(sandbox_id.to_owned()))?;
+    let at = room
+        .members
+        .iter()
+        .position(|m| m.endpoint.network_id == id)
+        .ok_or_else(|| {
+            Error::Invalid(format!(
+                "container {sandbox_id} is not connected to network {name}"
+            ))
+        })?;
+    let member = room.members.remove(at);
+    let lost_route = member.endpoint.default_route;
+    forget(state, names, std::slice::from_ref(&member));
+    if lost_route {
+        elect_route(state, sandbox_id);
+    }
+    Ok(member.veth.host)
+}
+
+/// Frees addresses and ports and takes back the rules of these endpoints.
+pub(crate) fn forget(state: &mut State, names: &Names, members: &[Member]) {
+    let mut batch = Batch::new();
+    for Member { endpoint, .. } in members {
+        let rules = endpoint_rules(&state.bridge_name(&endpoint.network_id), endpoint);
+        ruleset(names).remove_endpoint(&mut batch, &rules);
+    }
+    if !members.is_empty()
+        && let Err(e) = state.commit(batch)
+    {
+        // Others removed some of our rules: the watcher puts them back, without these endpoints.
+        tracing::debug!("{e}");
+    }
+    for Member { endpoint, .. } in members {
+        state.claims.release(&endpoint.id, &endpoint.ports);
+        free_address(state, &endpoint.network_id, endpoint.ip);
+    }
+}
+
+/// Leads the default route through another endpoint of the sandbox.
+fn elect_route(state: &mut State, sandbox_id: &str) {
+    let Some(room) = state.rooms.get_mut(sandbox_id) else {
+        return;
+    };
+    let Some((member, gateway)) = room
+        .members
+        .iter_mut()
+        .find_map(|m| m.endpoint.gateway.map(|gateway| (m, gateway)))
+    else {
+        return;
+    };
+    let request = route::add_default_route(member.veth.inside_index, gateway);
+    match room.route.batch(vec![request]) {
+        Ok(()) => member.endpoint.default_route = true,
+        Err(e) => tracing::warn!("cannot set the default route of sandbox {sandbox_id}: {e}"),
+    }
+}

@@ -1,0 +1,68 @@
+//! Bridges on the host.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::mac::MacAddr;
+use crate::names::hash;
+use crate::record::NetworkRecord;
+use crate::route::{self, Route};
+use crate::{Error, Result, sysctl};
+
+/// Makes the network's bridge, or brings the one that is there to what the network wants. Gives its number and whether it
+/// was made now.
+pub(crate) fn ensure(host: &mut Route, record: &NetworkRecord, mtu: u32) -> Result<(u32, bool)> {
+    let name = &record.bridge;
+    let on = |e: io::Error| Error::kernel(format!("set up the bridge {name}"), e);
+    let mut made = false;
+    if host.link(name).map_err(on)?.is_none() {
+        let added = host.batch(vec![route::add_bridge(name, mac(record), mtu)]);
+        match added {
+            Ok(()) => made = true,
+            Err(e) if route::exists(&e) => {}
+            Err(e) => return Err(on(e)),
+        }
+    }
+    settings(name).map_err(on)?;
+    let index = host
+        .link(name)
+        .map_err(on)?
+        .ok_or_else(|| on(io::ErrorKind::NotFound.into()))?;
+    let mut requests = vec![route::set_up(index)];
+    requests.extend(address(record).map(|net| route::add_address(index, net)));
+    host.batch(requests).map_err(on)?;
+    Ok((index, made))
+}
+
+/// The bridge's own address.
+fn address(record: &NetworkRecord) -> Option<Ipv4Net> {
+    let gateway: Ipv4Addr = record.gateway?;
+    Ipv4Net::new(gateway, record.subnet?.prefix_len()).ok()
+}
+
+/// Stays the same when a bridge is made again, for the sake of neighbours' caches.
+fn mac(record: &NetworkRecord) -> MacAddr {
+    let [a, b, c, d, ..] = hash(record.id.as_bytes()).to_be_bytes();
+    MacAddr([0x02, 0x42, a, b, c, d])
+}
+
+/// No IPv6 and no router advertisements; published ports work on 127.0.0.1 (the rules keep all else from it).
+fn settings(name: &str) -> io::Result<()> {
+    sysctl::set_if_there(&format!("ipv6/conf/{name}/accept_ra"), "0");
+    sysctl::set_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
+    sysctl::set(&format!("ipv4/conf/{name}/route_localnet"), "1")
+}
+
+/// Removes a bridge.
+pub(crate) fn remove(host: &mut Route, name: &str) -> Result<()> {
+    let on = |e: io::Error| Error::kernel(format!("remove the bridge {name}"), e);
+    match host.link(name).map_err(on)? {
+        Some(index) => match host.batch(vec![route::delete_link(index)]) {
+            Err(e) if !route::is_gone(&e) => Err(on(e)),
+            _ => Ok(()),
+        },
+        None => Ok(()),
+    }
+}
