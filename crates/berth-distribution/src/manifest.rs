@@ -276,14 +276,7 @@ pub(crate) fn select<'a>(
 
 /// `linux/amd64` and the like.
 pub(crate) fn own_platform() -> String {
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        other => other,
-    };
-    format!("linux/{arch}")
+    format!("linux/{}", berth_store::platform::architecture())
 }
 
 #[cfg(test)]

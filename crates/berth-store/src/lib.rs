@@ -10,6 +10,7 @@
 //! deletes content and layers; a file is never changed in place.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 mod collect;
 mod compress;
 mod content;
@@ -21,6 +22,7 @@ pub mod hash;
 mod images;
 pub mod layer;
 mod lease;
+pub mod platform;
 mod records;
 mod schema;
 pub mod snapshot;
