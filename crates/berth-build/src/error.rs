@@ -92,3 +92,31 @@ impl Error {
         self.exit_code
     }
 }
+
+impl From<berth_store::Error> for Error {
+    fn from(error: berth_store::Error) -> Self {
+        use berth_store::ErrorKind as Store;
+        let kind = match error.kind() {
+            Store::NotFound => ErrorKind::NotFound,
+            Store::Invalid | Store::Ambiguous => ErrorKind::Invalid,
+            Store::NoSpace => ErrorKind::NoSpace,
+            Store::Conflict | Store::Unsupported | Store::Internal => ErrorKind::Internal,
+        };
+        Error::new(kind, error.to_string())
+    }
+}
+
+impl From<berth_distribution::Error> for Error {
+    fn from(error: berth_distribution::Error) -> Self {
+        use berth_distribution::ErrorKind as Remote;
+        let kind = match error.kind() {
+            Remote::NotFound => ErrorKind::NotFound,
+            Remote::Unauthorized => ErrorKind::Unauthorized,
+            Remote::Unavailable => ErrorKind::Unavailable,
+            Remote::Invalid => ErrorKind::Invalid,
+            Remote::NoSpace => ErrorKind::NoSpace,
+            Remote::Internal => ErrorKind::Internal,
+        };
+        Error::new(kind, error.to_string())
+    }
+}

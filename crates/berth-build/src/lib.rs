@@ -11,6 +11,7 @@
 mod builder;
 pub mod config_change;
 mod context;
+mod copy;
 mod dockerfile;
 mod error;
 mod event;
@@ -19,6 +20,7 @@ mod glob;
 mod ignore;
 mod metadata;
 mod request;
+mod source;
 mod variables;
 
 pub use builder::{Builder, BuilderOptions, HostAccess, Pruned};
