@@ -3,7 +3,8 @@
 //! The rules are those that Docker's extractor has in effect, without an extractor:
 //! - names are cleaned lexically; one that climbs above the root is refused, a leading `/` means
 //!   nothing;
-//! - a symlink of the same layer in the middle of a path is followed inside the layer, never outside;
+//! - a symlink of the same layer in the middle of a path is followed inside the layer, never outside,
+//!   also when it points at nothing yet;
 //! - a later entry replaces an earlier one of the same name, but a directory keeps what is in it;
 //! - directories that are not listed appear with mode 0755 and owner 0 and are remembered: when
 //!   stacked, they take their attributes from the layers below;
@@ -256,14 +257,10 @@ impl Builder {
         missing: Missing,
     ) -> std::result::Result<Id, &'static str> {
         let mut at = ROOT;
-        // Names still to go, last first. Those that a link brought in are never made.
-        let mut todo: Vec<(Box<[u8]>, bool)> = names
-            .iter()
-            .rev()
-            .map(|name| ((*name).into(), false))
-            .collect();
+        // Names still to go, last first.
+        let mut todo: Vec<Box<[u8]>> = names.iter().rev().map(|name| (*name).into()).collect();
         let mut links = 0;
-        while let Some((name, linked)) = todo.pop() {
+        while let Some(name) = todo.pop() {
             match &*name {
                 b"" | b"." => continue,
                 b".." => {
@@ -283,12 +280,7 @@ impl Builder {
                     if target.starts_with(b"/") {
                         at = ROOT;
                     }
-                    todo.extend(
-                        target
-                            .split(|b| *b == b'/')
-                            .rev()
-                            .map(|part| (part.into(), true)),
-                    );
+                    todo.extend(target.split(|b| *b == b'/').rev().map(Into::into));
                 }
                 Some((id, _)) if self.tree.node(id).is_whiteout() => {
                     if missing == Missing::Refuse {
@@ -300,9 +292,7 @@ impl Builder {
                     at = id;
                 }
                 Some(_) => return Err("it lies below something that is no directory"),
-                None if linked || missing == Missing::Refuse => {
-                    return Err("it lies below a symbolic link that leads nowhere");
-                }
+                None if missing == Missing::Refuse => return Err("it is not in the archive"),
                 None => {
                     if self.tree.len() > self.limits.entries {
                         return Err("the archive has too many entries");
