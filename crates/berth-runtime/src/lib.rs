@@ -2,4 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod capability;
+pub mod cgroup;
 pub mod defaults;

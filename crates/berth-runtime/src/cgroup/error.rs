@@ -1,0 +1,64 @@
+//! What can go wrong with a cgroup.
+
+use std::io;
+
+/// A failed step on one cgroup; the subject is in it, the kernel's answer is the source.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No cgroup file system is mounted, or none that can be used.
+    #[error("no cgroup hierarchy is mounted")]
+    NotMounted,
+    /// The path was refused before anything was touched.
+    #[error("invalid cgroup path {path:?}: {why}")]
+    Path { path: String, why: &'static str },
+    /// There is no such cgroup in any hierarchy.
+    #[error("no such cgroup: {0}")]
+    NotFound(String),
+    /// A cgroup of that path exists and has processes.
+    #[error("cgroup {path} is not empty: {pids} process(es) found")]
+    Busy { path: String, pids: usize },
+    /// A value that no cgroup can have.
+    #[error("{0}")]
+    Invalid(String),
+    /// A file could not be read, written or made.
+    #[error("cannot {verb} {file}")]
+    File {
+        verb: &'static str,
+        file: String,
+        #[source]
+        source: io::Error,
+    },
+    /// A limit the kernel refused.
+    #[error("cannot set {file} to {value:?}: {source}")]
+    Limit {
+        file: String,
+        value: String,
+        #[source]
+        source: io::Error,
+    },
+    /// The device filter could not be put in place.
+    #[error("cannot restrict devices of cgroup {path}: {source}")]
+    Devices {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    /// The processes did not freeze, or did not end, within the bound.
+    #[error("cgroup {path}: processes did not {verb} in time")]
+    Timeout { path: String, verb: &'static str },
+}
+
+impl Error {
+    /// The kernel's answer, where one was given.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::File { source, .. }
+            | Error::Limit { source, .. }
+            | Error::Devices { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+/// The module's result.
+pub type Result<T> = std::result::Result<T, Error>;
