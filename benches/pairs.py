@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""Pairs of berth and its peers, interleaved in one run: medians, minima and CPU, and their ratios.
+
+    pairs.py BERTH WORK ROUNDS       (started by benches/run, in namespaces of its own)
+
+Each engine is driven by its own command line (`berth`, `docker`), as users do; CPU is what the engine, its helpers and the
+containers charged to the engine's cpuacct group, or on pure cgroup v2 to its group there.
+"""
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+BERTH, WORK, ROUNDS = sys.argv[1], sys.argv[2], int(sys.argv[3])
+V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+GROUPS = "/sys/fs/cgroup" if V2 else "/sys/fs/cgroup/cpuacct"
+
+
+def sh(*command, **options):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()[-600:]}")
+    return done.stdout.strip()
+
+
+class Group:
+    """A cgroup that counts CPU time."""
+
+    def __init__(self, name):
+        self.path = f"{GROUPS}/berth-bench-{name}"
+        os.makedirs(self.path, exist_ok=True)
+
+    def enter(self):
+        with open(f"{self.path}/cgroup.procs", "w") as f:
+            f.write("0")
+
+    def milliseconds(self):
+        if V2:
+            with open(f"{self.path}/cpu.stat") as f:
+                return int(f.readline().split()[1]) / 1e3
+        with open(f"{self.path}/cpuacct.usage") as f:
+            return int(f.read()) / 1e6
+
+    def remove(self):
+        for root, dirs, _ in os.walk(self.path, topdown=False):
+            for name in dirs:
+                os.rmdir(f"{root}/{name}")
+        os.rmdir(self.path)
+
+
+class Engine:
+    def __init__(self, name, cli, daemon, host):
+        self.name, self.cli, self.group = name, cli, Group(name)
+        self.parent = f"/berth-bench-{name}"
+        self.env = {**os.environ, "DOCKER_HOST": host, "DOCKER_BUILDKIT": "0", "DOCKER_CONFIG": f"{WORK}/config"}
+        self.log = open(f"{WORK}/{name}.log", "w")
+        self.daemon = subprocess.Popen(daemon, stdout=self.log, stderr=self.log, env=self.env, preexec_fn=self.group.enter)
+        for _ in range(300):
+            if subprocess.run([*cli, "version"], env=self.env, capture_output=True).returncode == 0:
+                return
+            time.sleep(0.1)
+        raise SystemExit(f"{name} did not start: see {WORK}/{name}.log")
+
+    def run(self, *args, check=True):
+        done = subprocess.run([*self.cli, *args], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=self.group.enter)
+        if check and done.returncode:
+            raise SystemExit(f"{self.name} {' '.join(args)}: exit {done.returncode}: {done.stderr.strip()[-600:]}")
+        return done.stdout.strip()
+
+    def stop(self):
+        for container in self.run("ps", "-aq", check=False).split():
+            self.run("rm", "-f", container, check=False)
+        self.daemon.send_signal(signal.SIGTERM)
+        self.daemon.wait()
+        time.sleep(0.5)
+        try:
+            self.group.remove()
+        except OSError as e:
+            print(f"left behind: {e}", file=sys.stderr)
+
+
+def peers():
+    yield Engine(
+        "berth", [BERTH],
+        [BERTH, "engine", "-H", f"unix://{WORK}/berth.sock", "--data-root", f"{WORK}/berth", "--exec-root", f"{WORK}/berth-run",
+         "--pidfile", f"{WORK}/berth.pid", "--bip", "10.213.1.1/24", "--cgroup-parent", "/berth-bench-berth"],
+        f"unix://{WORK}/berth.sock")
+    if shutil.which("dockerd"):
+        yield Engine(
+            "dockerd", ["docker"],
+            ["dockerd", "-H", f"unix://{WORK}/docker.sock", "--data-root", f"{WORK}/docker", "--exec-root", f"{WORK}/docker-run",
+             "--pidfile", f"{WORK}/docker.pid", "--bip", "10.213.2.1/24", "--cgroup-parent", "/berth-bench-dockerd"],
+            f"unix://{WORK}/docker.sock")
+    else:
+        print("SKIPPED: no dockerd here (apt-get install docker.io): berth alone", file=sys.stderr)
+
+
+ROWS = []
+
+
+def measure(title, engines, step, rounds=ROUNDS, before=None, after=None):
+    """Times `step(engine, i)` for each engine in turn, round after round."""
+    times = {e.name: [] for e in engines}
+    cpu = {e.name: 0.0 for e in engines}
+    for i in range(-2, rounds):  # two rounds to warm up
+        for e in engines:
+            if before:
+                before(e, i)
+            used, start = e.group.milliseconds(), time.perf_counter()
+            step(e, i)
+            took, used = (time.perf_counter() - start) * 1e3, e.group.milliseconds() - used
+            if after:
+                after(e, i)
+            if i >= 0:
+                times[e.name].append(took)
+                cpu[e.name] += used / rounds
+    cells = {}
+    for e in engines:
+        cells[e.name] = (statistics.median(times[e.name]), min(times[e.name]), cpu[e.name])
+    row = [title]
+    for e in engines:
+        row.append("%.1f / %.1f / %.1f" % cells[e.name])
+    if len(engines) > 1:
+        ours, theirs = cells[engines[0].name], cells[engines[1].name]
+        row.append("1/%.1f, 1/%.1f" % (theirs[0] / ours[0], theirs[2] / max(ours[2], 0.01)))
+    ROWS.append(row)
+    print("  " + " | ".join(row), file=sys.stderr)
+
+
+def answers(port):
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1) as s:
+                s.settimeout(1)
+                s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                if s.recv(16):
+                    return
+        except OSError:
+            time.sleep(0.001)
+
+
+def flask_context():
+    """The story's shape with its packages in the context, so that no network is measured."""
+    directory = f"{WORK}/flask"
+    os.makedirs(f"{directory}/wheels")
+    sh("python3", "-m", "pip", "download", "-q", "-d", f"{directory}/wheels", "--only-binary=:all:", "--python-version", "3.9", "Flask==3.0.3")
+    for name, text in {
+        "requirements.txt": "Flask==3.0.3\n",
+        "app.py": "from flask import Flask\napp = Flask(__name__)\n",
+        "Dockerfile": "FROM python:3.9-slim-buster\nWORKDIR /app\nCOPY wheels wheels\nCOPY requirements.txt .\n"
+                      "RUN pip install --no-index --find-links wheels -r requirements.txt\nCOPY . .\nCMD [\"python\", \"app.py\"]\n",
+    }.items():
+        with open(f"{directory}/{name}", "w") as f:
+            f.write(text)
+    return directory
+
+
+def edit(directory):
+    def change(engine, i):
+        with open(f"{directory}/app.py", "a") as f:
+            f.write(f"# {engine.name} {i}\n")
+    return change
+
+
+def busybox(engine):
+    root = f"{WORK}/rootfs"
+    if not os.path.exists(root):
+        os.makedirs(f"{root}/bin")
+        for d in ("etc", "tmp", "proc", "sys", "dev"):
+            os.makedirs(f"{root}/{d}")
+        program = next(p for p in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(p))
+        shutil.copy(program, f"{root}/bin/busybox")
+        for applet in ("sh", "true", "sleep", "httpd", "cat", "echo"):
+            os.symlink("busybox", f"{root}/bin/{applet}")
+        with open(f"{root}/etc/index.html", "w") as f:
+            f.write("hi\n")
+        sh("tar", "-C", root, "--numeric-owner", "--owner=0", "--group=0", "-cf", f"{WORK}/busybox.tar", ".")
+    engine.run("import", f"{WORK}/busybox.tar", "busybox")
+
+
+def main():
+    sh("ip", "link", "set", "lo", "up")
+    engines = list(peers())
+    try:
+        for e in engines:
+            busybox(e)
+        measure("CLI and API round trip (`version`)", engines, lambda e, i: e.run("version"))
+        measure("`run --rm IMAGE true`, default network", engines, lambda e, i: e.run("run", "--rm", "busybox", "true"))
+        measure("the same, `--network none`", engines, lambda e, i: e.run("run", "--rm", "--network", "none", "busybox", "true"))
+        measure("`start` of a created container", engines, lambda e, i: e.run("start", f"s{i}"),
+                before=lambda e, i: e.run("create", "--name", f"s{i}", "busybox", "sleep", "1000"),
+                after=lambda e, i: e.run("rm", "-f", f"s{i}"))
+        for e in engines:
+            e.run("run", "-d", "--name", "x", "busybox", "sleep", "10000")
+        measure("`exec C true`", engines, lambda e, i: e.run("exec", "x", "true"))
+        for e in engines:
+            e.run("rm", "-f", "x")
+
+        def serve(e, i):
+            port = 18000 + i + (500 if e.name == "berth" else 0)
+            e.run("run", "-d", "--name", f"p{i}", "-p", f"{port}:80", "busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
+            answers(port)
+        measure("`run -d -p` until the port answers", engines, serve, rounds=max(5, ROUNDS // 2), after=lambda e, i: e.run("rm", "-f", f"p{i}"))
+
+        directory = flask_context()
+        for e in engines:
+            stand_in(e)
+        few = max(3, ROUNDS // 10)
+        measure("Flask build, cold", engines, lambda e, i: e.run("build", "--no-cache", "-t", "f", directory), rounds=few)
+        measure("Flask build, cached", engines, lambda e, i: e.run("build", "-t", "f", directory), rounds=max(5, ROUNDS // 3))
+        measure("Flask build, app.py edited", engines, lambda e, i: e.run("build", "-t", "f", directory), rounds=few, before=edit(directory))
+    finally:
+        for e in engines:
+            e.stop()
+    floor()
+    table(engines)
+
+
+def stand_in(engine):
+    """The stand-in that scripts/base-image makes and caches."""
+    cache = os.environ.get("BERTH_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "berth")
+    tar = f"{cache}/stand-in/python-3.9-bullseye-1.tar"
+    if not os.path.exists(tar):
+        raise SystemExit(f"{tar} is missing: run `make demo` once")
+    engine.run("import", "--change", "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", tar, "python:3.9-slim-buster")
+
+
+def floor():
+    os.makedirs(f"{WORK}/floor-work")
+    times = sorted(int(line) / 1e3 for line in sh(f"{WORK}/floor", str(max(ROUNDS, 50)), f"{WORK}/rootfs", f"{WORK}/floor-work").split())
+    ROWS.append(["the kernel's floor (namespaces, overlay, exec, wait; no cgroup, no veth)", "%.1f / %.1f" % (statistics.median(times), times[0])])
+
+
+def table(engines):
+    names = [e.name for e in engines]
+    print("| what (ms: median / best / CPU) | " + " | ".join(names) + (" | ratio of medians, of CPU |" if len(names) > 1 else " |"))
+    print("|---|" + "---|" * (len(names) + (len(names) > 1)))
+    for row in ROWS:
+        print("| " + " | ".join(row + [""] * (len(names) + 1 + (len(names) > 1) - len(row))) + " |")
+
+
+main()

@@ -1,0 +1,68 @@
+//! The engine itself: ping, version, info, events, disk usage, login.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use berth_engine::system;
+use berth_spec::docker::system::DiskUsage;
+use berth_spec::docker::{AuthResponse, SystemInfo, VersionResponse};
+use http::header;
+
+use crate::App;
+use crate::error::Reply;
+use crate::query::Query;
+use crate::{body, lines, timestamp};
+
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/_ping", get(ping))
+        .route("/version", get(version))
+        .route("/info", get(info))
+        .route("/events", get(events))
+        .route("/system/df", get(df))
+        .route("/auth", post(auth))
+}
+
+/// A `GET` route answers `HEAD` as well, without the body.
+async fn ping() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), "text/plain; charset=utf-8"),
+        (
+            header::CACHE_CONTROL.as_str(),
+            "no-cache, no-store, must-revalidate",
+        ),
+        (header::PRAGMA.as_str(), "no-cache"),
+        ("builder-version", "1"),
+        ("swarm", "inactive"),
+    ];
+    (headers, "OK").into_response()
+}
+
+async fn version(State(app): State<App>) -> Reply<Json<VersionResponse>> {
+    Ok(Json(system::version(&app.engine).await?))
+}
+
+async fn info(State(app): State<App>) -> Reply<Json<SystemInfo>> {
+    Ok(Json(system::info(&app.engine).await?))
+}
+
+async fn events(State(app): State<App>, query: Query) -> Reply<Response> {
+    let options = system::EventsOptions {
+        since: timestamp::optional(&query, "since")?,
+        until: timestamp::optional(&query, "until")?,
+        filters: query.filters()?,
+    };
+    Ok(lines::stream(system::events(&app.engine, options).await?))
+}
+
+async fn df(State(app): State<App>) -> Reply<Json<DiskUsage>> {
+    Ok(Json(system::df(&app.engine).await?))
+}
+
+async fn auth(State(app): State<App>, body: Body) -> Reply<Json<AuthResponse>> {
+    Ok(Json(
+        system::auth(&app.engine, body::json(body).await?).await?,
+    ))
+}

@@ -1,0 +1,237 @@
+//! The accept loop: connections in, requests to the router, an end in good order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, Semaphore, watch};
+use tower::ServiceExt;
+
+use crate::listen::{Listener, Socket};
+use crate::origin::{self, AllowedHosts};
+use crate::version;
+
+/// Connections served at once; more wait in the kernel's backlog.
+const CONNECTIONS_MAX: usize = 8192;
+/// A client has this long to send a request's header.
+const HEADER_TIME: Duration = Duration::from_secs(20);
+/// Bytes a request's header may have.
+const HEADER_MAX: usize = 64 << 10;
+/// After a failed accept (no descriptors left, usually) the loop rests this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long running requests may take to end once the engine is asked to.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Counts the connections, so that an engine started on demand knows when nobody needs it.
+#[derive(Debug, Clone, Default)]
+pub struct Activity(Arc<ActivityState>);
+
+#[derive(Debug, Default)]
+struct ActivityState {
+    open: AtomicUsize,
+    changed: Notify,
+}
+
+struct Open(Activity);
+
+impl Activity {
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.0.open.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a connection opens or closes.
+    pub async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    fn enter(&self) -> Open {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        self.0.changed.notify_waiters();
+        Open(self.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.changed.notify_waiters();
+    }
+}
+
+/// Serves `router` on every listener until `shutdown` turns true; then waits for what runs.
+pub async fn serve(
+    listeners: Vec<Listener>,
+    router: Router,
+    activity: Activity,
+    shutdown: watch::Receiver<bool>,
+) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut loops = tokio::task::JoinSet::new();
+    for listener in listeners {
+        loops.spawn(accept(
+            listener,
+            router.clone(),
+            activity.clone(),
+            permits.clone(),
+            shutdown.clone(),
+        ));
+    }
+    while loops.join_next().await.is_some() {}
+    // Streams such as `events` end only when their client goes; they are cut off after the drain.
+    let _ = tokio::time::timeout(DRAIN, async {
+        while activity.open() > 0 {
+            let changed = activity.changed();
+            if activity.open() == 0 {
+                break;
+            }
+            changed.await;
+        }
+    })
+    .await;
+}
+
+async fn accept(
+    listener: Listener,
+    router: Router,
+    activity: Activity,
+    permits: Arc<Semaphore>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let hosts = Arc::new(listener.hosts);
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            () = ending(&mut shutdown) => break,
+            accepted = accept_one(&listener.socket) => accepted,
+        };
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(e) => {
+                tracing::warn!(error = %e, listener = listener.name, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let open = activity.enter();
+        let (router, hosts, shutdown) = (router.clone(), hosts.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            match stream {
+                Accepted::Unix(stream) => connection(stream, router, hosts, shutdown).await,
+                Accepted::Tcp(stream) => connection(stream, router, hosts, shutdown).await,
+                Accepted::Tls(stream, tls) => {
+                    match tokio::time::timeout(HEADER_TIME, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => connection(stream, router, hosts, shutdown).await,
+                        Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
+                        Err(_) => tracing::debug!("TLS handshake timed out"),
+                    }
+                }
+            }
+            drop((open, permit));
+        });
+    }
+    if let Some(path) = listener.path {
+        // Already gone is as good.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Returns when the engine is asked to end. That the asking side is gone means the same.
+async fn ending(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|ending| *ending).await.is_ok();
+}
+
+enum Accepted {
+    Unix(tokio::net::UnixStream),
+    Tcp(tokio::net::TcpStream),
+    Tls(tokio::net::TcpStream, tokio_rustls::TlsAcceptor),
+}
+
+async fn accept_one(socket: &Socket) -> std::io::Result<Accepted> {
+    Ok(match socket {
+        Socket::Unix(socket) => Accepted::Unix(socket.accept().await?.0),
+        Socket::Tcp(socket) => Accepted::Tcp(no_delay(socket.accept().await?.0)),
+        Socket::Tls(socket, tls) => Accepted::Tls(no_delay(socket.accept().await?.0), tls.clone()),
+    })
+}
+
+fn no_delay(stream: tokio::net::TcpStream) -> tokio::net::TcpStream {
+    // A missing option costs latency only.
+    let _ = stream.set_nodelay(true);
+    stream
+}
+
+async fn connection<S>(
+    stream: S,
+    router: Router,
+    hosts: Arc<AllowedHosts>,
+    mut shutdown: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let (router, hosts) = (router.clone(), hosts.clone());
+        async move { Ok::<_, std::convert::Infallible>(answer(request, router, &hosts).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .half_close(true)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = ending(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = ended {
+        tracing::debug!(error = %e, "connection ended early");
+    }
+}
+
+async fn answer(request: Request<Incoming>, router: Router, hosts: &AllowedHosts) -> Response {
+    let mut request = request.map(Body::new);
+    let mut response = match prepare(&mut request, hosts) {
+        // The router's error type has no values.
+        Ok(()) => match router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        Err(refusal) => refusal.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(
+        "Api-Version",
+        HeaderValue::from_static(berth_spec::docker::API_VERSION),
+    );
+    headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
+    headers.insert("Ostype", HeaderValue::from_static("linux"));
+    headers.insert(
+        "Server",
+        HeaderValue::from_static(concat!("Berth/", env!("CARGO_PKG_VERSION"), " (linux)")),
+    );
+    response
+}
+
+/// Refuses browsers, then takes the version off the path.
+fn prepare(request: &mut Request<Body>, hosts: &AllowedHosts) -> crate::error::Reply<()> {
+    origin::check(request.headers(), hosts)?;
+    let (version, rest) = version::split(request.uri().path())?;
+    let uri = version::strip(request.uri(), rest);
+    *request.uri_mut() = uri;
+    request.extensions_mut().insert(version);
+    Ok(())
+}
