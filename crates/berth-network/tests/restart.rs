@@ -1,0 +1,146 @@
+//! An engine that starts again, and what others take away from it.
+#![allow(dead_code)]
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::Command;
+
+use berth_network::{Existing, HostPort, Networks, SandboxRecord};
+
+mod world;
+use world::{World, from, from_host, serve, tcp};
+
+const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+fn veths(world: &World) -> usize {
+    let gateway = world.gateway();
+    let out = Command::new("ip")
+        .args(["-o", "link", "show", "type", "bridge_slave"])
+        .output()
+        .unwrap();
+    let addresses = Command::new("ip")
+        .args(["-o", "-4", "addr"])
+        .output()
+        .unwrap();
+    let addresses = String::from_utf8(addresses.stdout).unwrap();
+    let Some(bridge) = addresses
+        .lines()
+        .find(|l| l.contains(&format!(" {gateway}/")))
+        .and_then(|l| l.split_whitespace().nth(1))
+    else {
+        return 0;
+    };
+    String::from_utf8(out.stdout)
+        .unwrap()
+        .lines()
+        .filter(|l| l.contains(&format!("master {bridge} ")))
+        .count()
+}
+
+#[test]
+fn what_is_recorded_stays_and_the_rest_goes() {
+    let mut world = World::with(|options| options.ready = 0);
+    let (kept, at) = world.member("kept", vec![tcp(80, None, HostPort::Any)]);
+    let (_lost, _) = world.member("lost", vec![tcp(80, None, HostPort::Any)]);
+    serve(&kept, 80);
+    let port = at.ports[0].host_port;
+    assert_eq!(veths(&world), 2);
+    let before = world.networks().list();
+
+    world.restart(vec![
+        SandboxRecord {
+            id: kept.id().to_owned(),
+            endpoints: vec![at.clone()],
+        },
+        SandboxRecord {
+            id: "0".repeat(64),
+            endpoints: vec![],
+        },
+    ]);
+    let networks = world.networks();
+    assert_eq!(networks.list(), before);
+    assert_eq!(
+        networks.endpoints("bridge").unwrap(),
+        std::slice::from_ref(&at)
+    );
+    assert!(networks.find_sandbox(kept.id()).is_ok());
+    assert!(networks.find_sandbox(&"0".repeat(64)).is_err());
+    assert_eq!(veths(&world), 1);
+    assert!(from_host((LOCALHOST, port)).is_ok());
+    assert!(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_err());
+    // Addresses are not given twice, and what was taken over can be released.
+    let (_other, there) = world.member("other", vec![]);
+    assert_ne!(there.ip, at.ip);
+    world.networks().release(kept.id()).unwrap();
+    drop(kept);
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+}
+
+#[test]
+fn nothing_is_left_after_the_end() {
+    let world = World::new();
+    let (_one, _) = world.member("one", vec![]);
+    let gateway = world.gateway();
+    let table = format!("berth-{}", world.options.instance);
+    drop(world);
+    let out = Command::new("ip")
+        .args(["-o", "-4", "addr"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(!text.contains(&format!(" {gateway}/")), "{text}");
+    if let Some(nft) = testkit::find_command("nft") {
+        let out = Command::new(nft).args(["list", "tables"]).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        assert!(!text.contains(&table), "{text}");
+    }
+}
+
+#[test]
+fn reconcile_builds_again_what_others_removed() {
+    let world = World::new();
+    let (server, at) = world.member("server", vec![tcp(80, None, HostPort::Any)]);
+    let (client, _) = world.member("client", vec![]);
+    serve(&server, 80);
+    let port = at.ports[0].host_port;
+    let bridge = world.networks().default_network().unwrap().bridge;
+    world::run(&format!(
+        "nft delete table inet berth-{}",
+        world.options.instance
+    ));
+    world::run(&format!("ip link del {bridge}"));
+    world.networks().reconcile().unwrap();
+    assert!(from_host((LOCALHOST, port)).is_ok());
+    assert!(from(client.netns(), (at.ip, 80)).is_ok());
+    assert!(from(client.netns(), (world.gateway(), port)).is_ok());
+}
+
+#[test]
+fn two_engines_side_by_side() {
+    let (one, two) = (World::new(), World::new());
+    let (server, at) = one.member("server", vec![tcp(80, None, HostPort::Any)]);
+    let (client, _) = two.member("client", vec![]);
+    serve(&server, 80);
+    let port = at.ports[0].host_port;
+    assert!(from(client.netns(), (one.gateway(), port)).is_ok());
+    assert!(world::kept_from(client.netns(), (at.ip, 80)));
+    drop(client);
+    drop(two);
+    assert!(from_host((LOCALHOST, port)).is_ok());
+}
+
+#[test]
+fn a_damaged_record_costs_itself_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new();
+    let (sandbox, mut at) = world.member("server", vec![]);
+    at.network_id = "gone".into();
+    world.restart(vec![SandboxRecord {
+        id: sandbox.id().to_owned(),
+        endpoints: vec![at],
+    }]);
+    assert!(world.networks().find_sandbox(sandbox.id()).is_ok());
+    assert!(world.networks().endpoints("bridge").unwrap().is_empty());
+    let bad = berth_network::NetworkOptions::new("", dir.path().join("file/below"));
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    assert!(Networks::open(bad, Existing::default()).is_err());
+}
