@@ -30,6 +30,7 @@ mod state;
 mod subnet;
 mod sysctl;
 mod veth;
+mod watch;
 
 pub mod error;
 pub mod hosts;

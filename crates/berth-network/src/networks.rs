@@ -10,13 +10,14 @@ use crate::record::{Driver, Endpoint, EndpointRequest, Existing, NetworkRecord, 
 use crate::route::Route;
 use crate::sandbox::Sandbox;
 use crate::state::{Fresh, Room, State, icc, ruleset};
+use crate::watch::Watch;
 use crate::{Error, Result, attach, bridge, create, open, repair, veth};
 
 /// All networks of one engine. Every call blocks and may be made from any thread.
 #[derive(Debug)]
 pub struct Networks {
     inner: Arc<Inner>,
-    background: Background,
+    watch: Watch,
 }
 
 /// What the handle and its threads share.
@@ -25,10 +26,22 @@ pub(crate) struct Inner {
     pub options: NetworkOptions,
     pub names: Names,
     pub directory: Arc<Directory>,
+    pub background: Background,
     state: Mutex<State>,
 }
 
 impl Inner {
+    /// Tells the background which bridge sandboxes are made for.
+    pub(crate) fn aim(&self, state: &State) {
+        if let Ok(network) = state.network("bridge") {
+            self.background.aim(Target {
+                bridge: network.bridge,
+                mtu: attach::mtu(&network.record, state.mtu),
+                isolated: !icc(&network.record, &self.options),
+            });
+        }
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves at worst one endpoint half made; `repair` looks at the kernel afresh.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,29 +57,16 @@ impl Networks {
         let directory = Arc::new(Directory::open(&options.run_dir)?);
         let state = open::open(&names, &directory, &options, existing)?;
         let background = Background::start(names.clone(), Arc::clone(&directory), options.ready)?;
-        let networks = Self {
-            inner: Arc::new(Inner {
-                options,
-                names,
-                directory,
-                state: Mutex::new(state),
-            }),
+        let inner = Arc::new(Inner {
+            options,
+            names,
+            directory,
             background,
-        };
-        networks.aim();
-        Ok(networks)
-    }
-
-    /// Tells the background which bridge sandboxes are made for.
-    fn aim(&self) {
-        let state = self.inner.state();
-        if let Ok(network) = state.network("bridge") {
-            self.background.aim(Target {
-                bridge: network.bridge,
-                mtu: attach::mtu(&network.record, state.mtu),
-                isolated: !icc(&network.record, &self.inner.options),
-            });
-        }
+            state: Mutex::new(state),
+        });
+        let watch = Watch::start(&inner)?;
+        inner.aim(&inner.state());
+        Ok(Self { inner, watch })
     }
 
     /// The network named `bridge`.
@@ -100,7 +100,7 @@ impl Networks {
 
     /// A sandbox for a container of the default network, from those kept ready if there is one.
     pub fn sandbox(&self) -> Result<Sandbox> {
-        let fresh = match self.background.take() {
+        let fresh = match self.inner.background.take() {
             Some(fresh) => fresh,
             None => self.make(true)?,
         };
@@ -115,7 +115,7 @@ impl Networks {
     fn make(&self, with_veth: bool) -> Result<Fresh> {
         // A socket of its own, so that others need not wait for this.
         let mut host = Route::open().map_err(|e| Error::kernel("open a netlink socket", e))?;
-        self.background.make(&mut host, with_veth)
+        self.inner.background.make(&mut host, with_veth)
     }
 
     fn admit(&self, fresh: Fresh) -> Sandbox {
@@ -177,7 +177,7 @@ impl Networks {
         drop(state);
         let spare = room.spare.into_iter().map(|veth| veth.host);
         let used = room.members.into_iter().map(|member| member.veth.host);
-        self.background.bury(Remains {
+        self.inner.background.bury(Remains {
             id: sandbox_id.to_owned(),
             veths: spare.chain(used).collect(),
             held: Some(Box::new((room.sandbox, room.route))),
@@ -198,15 +198,17 @@ impl Networks {
     /// Builds again whatever of bridges and rules others removed. Rule changes are also noticed by themselves.
     pub fn reconcile(&self) -> Result<()> {
         let Inner { names, options, .. } = &*self.inner;
-        repair::all(&mut self.inner.state(), names, options)?;
-        self.aim();
+        let mut state = self.inner.state();
+        repair::all(&mut state, names, options)?;
+        self.inner.aim(&state);
         Ok(())
     }
 
     /// Ends background work; sandboxes and rules stay for the next engine. Also done by drop.
     pub fn shutdown(&self) {
         self.inner.state().closed = true;
-        self.background.stop();
+        self.watch.stop();
+        self.inner.background.stop();
     }
 
     /// Removes every kernel object of this instance: for tests and for uninstalling.
@@ -239,5 +241,11 @@ impl Networks {
             .directory
             .remove()
             .map_err(|e| Error::kernel("remove the directory of network sandboxes", e))
+    }
+}
+
+impl Drop for Networks {
+    fn drop(&mut self) {
+        self.shutdown();
     }
 }

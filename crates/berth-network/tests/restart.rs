@@ -115,6 +115,50 @@ fn reconcile_builds_again_what_others_removed() {
 }
 
 #[test]
+fn losses_are_noticed() {
+    let world = World::new();
+    let (server, at) = world.member("server", vec![tcp(80, None, HostPort::Any)]);
+    let (client, _) = world.member("client", vec![]);
+    serve(&server, 80);
+    let port = at.ports[0].host_port;
+    let table = format!("berth-{}", world.options.instance);
+    let bridge = world.networks().default_network().unwrap().bridge;
+    let count = |family: &str, table: &str| {
+        let nft = testkit::find_command("nft").unwrap();
+        let out = Command::new(nft)
+            .args(["list", "table", family, table])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        text.lines().filter(|l| !l.trim().is_empty()).count()
+    };
+    let (inet, guards) = (count("inet", &table), count("bridge", &table));
+    for change in [
+        format!("nft delete table inet {table}"),
+        format!("nft flush table bridge {table}"),
+        format!("nft flush chain inet {table} forward"),
+        format!("nft flush map inet {table} published"),
+    ] {
+        world::run(&change);
+        testkit::wait::until(&change, || {
+            (count("inet", &table) == inet && count("bridge", &table) == guards).then_some(())
+        });
+        assert!(from_host((LOCALHOST, port)).is_ok());
+    }
+    for change in [
+        format!("ip link del {bridge}"),
+        format!("ip link set {bridge} down"),
+        format!("ip addr flush dev {bridge}"),
+    ] {
+        world::run(&change);
+        testkit::wait::until(&change, || {
+            from(client.netns(), (world.gateway(), port)).ok()
+        });
+        assert!(from_host((LOCALHOST, port)).is_ok());
+    }
+}
+
+#[test]
 fn two_engines_side_by_side() {
     let (one, two) = (World::new(), World::new());
     let (server, at) = one.member("server", vec![tcp(80, None, HostPort::Any)]);
