@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use berth_spec::oci::image::{Descriptor, Platform};
 use berth_spec::{Digest, Reference};
@@ -31,10 +32,12 @@ pub struct ClientOptions {
     pub no_proxy: Option<String>,
     /// `User-Agent`.
     pub user_agent: String,
-    /// Layers fetched at once, per pull; 0 means 3.
+    /// Layers fetched at once, by all pulls together; 0 means 3.
     pub max_concurrent_downloads: usize,
-    /// Layers sent at once, per push; 0 means 5.
+    /// Layers sent at once, by all pushes together; 0 means 5.
     pub max_concurrent_uploads: usize,
+    /// The pause before what failed is tried again; doubled each time. Half a second where absent.
+    pub retry_pause: Option<Duration>,
 }
 
 /// What to pull besides the reference.
@@ -129,13 +132,11 @@ impl Client {
     /// A client that reaches registries as `options` say. The process must have installed a
     /// `rustls` provider.
     pub fn new(options: ClientOptions) -> Result<Self> {
-        Ok(Self::with_retry(options, Retry::default()))
-    }
-
-    fn with_retry(options: ClientOptions, retry: Retry) -> Self {
         let at_once =
             |n: usize, default| Arc::new(Semaphore::new(if n == 0 { default } else { n }));
-        Self {
+        let mut retry = Retry::default();
+        retry.pause = options.retry_pause.unwrap_or(retry.pause);
+        Ok(Self {
             shared: Arc::new(Shared {
                 retry,
                 downloads: at_once(options.max_concurrent_downloads, 3),
@@ -143,7 +144,7 @@ impl Client {
                 turns: Mutex::default(),
                 options,
             }),
-        }
+        })
     }
 
     /// How it reaches them.

@@ -20,8 +20,8 @@ pub(crate) struct Fetched {
 
 /// One of the two things a reference may name.
 pub(crate) enum Document {
-    Manifest(Manifest),
-    Index(Index),
+    Manifest(Box<Manifest>),
+    Index(Box<Index>),
 }
 
 /// The members that decide what a document is.
@@ -60,7 +60,8 @@ pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<(Document, Strin
             "it has manifests but says it is {declared}"
         ))),
         (true, false) => {
-            let manifest = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
+            let manifest =
+                Box::new(serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?);
             let default = media_type::OCI_MANIFEST;
             Ok((
                 Document::Manifest(manifest),
@@ -68,7 +69,8 @@ pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<(Document, Strin
             ))
         }
         (false, true) => {
-            let index = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
+            let index =
+                Box::new(serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?);
             Ok((
                 Document::Index(index),
                 known(declared, media_type::is_index, media_type::OCI_INDEX),

@@ -67,11 +67,6 @@ impl Registry {
             .unwrap_or_else(|| Error::new(ErrorKind::Internal, format!("no endpoint for {host}"))))
     }
 
-    /// `host[:port]` as the reference names it.
-    pub(crate) fn host(&self) -> &str {
-        &self.host
-    }
-
     /// Whether a mirror answered in the registry's place.
     pub(crate) fn is_mirror(&self) -> bool {
         self.endpoint.mirror

@@ -72,7 +72,7 @@ async fn push_then_pull_gives_the_same_image() {
     let shown = name.without_tag().with_digest(pushed.digest.clone());
     assert_eq!(
         here.store.images().get(&image.id).unwrap().digests,
-        [shown.clone()]
+        std::slice::from_ref(&shown)
     );
 
     let (sender, lines) = progress();

@@ -17,6 +17,15 @@ use crate::db::Db;
 use crate::lease::{Frozen, Held};
 use crate::{Error, Layers, Result, Store, durable, records};
 
+/// That no image, snapshot or record needs a row of `layer`.
+macro_rules! unreferenced {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM image_layer i WHERE i.diff_id = layer.diff_id)
+         AND NOT EXISTS (SELECT 1 FROM snapshot_layer s WHERE s.diff_id = layer.diff_id)
+         AND NOT EXISTS (SELECT 1 FROM record_holds r WHERE r.kind = 'layer' AND r.digest = layer.diff_id)"
+    };
+}
+
 /// What a collection removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collected {
@@ -60,14 +69,24 @@ impl Store {
                 continue;
             }
             // The record goes first: a directory without one is swept, a record without its
-            // directory would be a lie.
-            self.db().write(|tx| {
-                tx.execute("DELETE FROM layer WHERE diff_id = ?1", [diff_id.as_str()])?;
-                tx.execute(
-                    "DELETE FROM layer_blob WHERE diff_id = ?1",
+            // directory would be a lie. Looked at once more in the same transaction: a snapshot may
+            // have come since, which takes no lease.
+            let gone = self.db().write(|tx| {
+                let gone = tx.execute(
+                    concat!("DELETE FROM layer WHERE diff_id = ?1 AND ", unreferenced!()),
                     [diff_id.as_str()],
-                )
+                )? > 0;
+                if gone {
+                    tx.execute(
+                        "DELETE FROM layer_blob WHERE diff_id = ?1",
+                        [diff_id.as_str()],
+                    )?;
+                }
+                Ok(gone)
             })?;
+            if !gone {
+                continue;
+            }
             self.layers().forget_mount(&diff_id);
             let to = self.trash().join(durable::unique_name()?);
             match fs::rename(self.layers().path(&diff_id), to) {
@@ -148,12 +167,10 @@ pub(crate) fn sweep_layers(db: &Db, layers: &Layers, trash: &Path) -> Result<()>
 
 /// Layers that no image, snapshot or record needs, with their bytes on disk.
 fn unreferenced_layers(c: &Connection) -> rusqlite::Result<Vec<(Digest, u64)>> {
-    let mut statement = c.prepare_cached(
-        "SELECT diff_id, bytes FROM layer
-         WHERE NOT EXISTS (SELECT 1 FROM image_layer i WHERE i.diff_id = layer.diff_id)
-           AND NOT EXISTS (SELECT 1 FROM snapshot_layer s WHERE s.diff_id = layer.diff_id)
-           AND NOT EXISTS (SELECT 1 FROM record_holds r WHERE r.kind = 'layer' AND r.digest = layer.diff_id)",
-    )?;
+    let mut statement = c.prepare_cached(concat!(
+        "SELECT diff_id, bytes FROM layer WHERE ",
+        unreferenced!()
+    ))?;
     let rows = statement.query_map([], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
     })?;

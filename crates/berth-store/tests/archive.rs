@@ -277,6 +277,9 @@ fn an_oci_layout_with_compressed_layers_keeps_the_blobs() {
     );
 }
 
+/// What it is, its members, what the error says.
+type Case<'a> = (&'a str, Vec<(&'a str, Member<'a>)>, &'a str);
+
 #[test]
 fn hostile_archives_are_refused_and_leave_nothing() {
     let there = TestStore::new();
@@ -295,7 +298,7 @@ fn hostile_archives_are_refused_and_leave_nothing() {
     let c = ("c.json", Member::File(&good));
     let l = || ("l.tar", Member::File(&layer));
     let m = |text: &'static str| ("manifest.json", Member::File(text.as_bytes()));
-    let cases: Vec<(&str, Vec<(&str, Member<'_>)>, &str)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("nothing", vec![], "does not contain a manifest.json"),
         ("no list", vec![m("null")], "invalid manifest.json"),
         (

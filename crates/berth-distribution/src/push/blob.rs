@@ -3,7 +3,7 @@
 //! ```text
 //! HEAD blob ── 200 ──▶ there already
 //!   │ 404
-//! POST uploads?mount=…&from=… ── 201 ──▶ linked        (per repository that is known to have it)
+//! POST uploads?mount=…&from=… ── 201 ──▶ linked        (from one that is known to have it)
 //!   │ 202 Location
 //! PUT Location?digest=…  with all bytes                (or, where a registry refuses that:)
 //! PATCH Location … PATCH Location, PUT Location?digest=…
@@ -27,8 +27,6 @@ use crate::{Error, ErrorKind, LayerPhase, Progress, Result};
 
 /// Bytes per PATCH where a registry does not take a blob whole.
 const CHUNK: u64 = 8 << 20;
-/// Repositories that are asked for a link.
-const MOUNTS_MAX: usize = 3;
 
 /// Sends the layer `diff_id`, as `preferred` if that can be done; returns what it went as.
 pub(super) async fn send_layer(
@@ -144,32 +142,29 @@ async fn mount(push: &Push, descriptor: &Descriptor) -> Result<Mount> {
     let domain = push.reference.domain().to_owned();
     let own = push.reference.path();
     let known = blocking(move || sources.of(&digest, &domain)).await?;
-    let others = known.iter().filter(|r| *r != own).take(MOUNTS_MAX);
-    let mut upload = None;
-    for from in others {
-        let query = form(&[("mount", descriptor.digest.as_str()), ("from", from)]);
-        let path = format!("/v2/{own}/blobs/uploads/?{query}");
-        let scope = format!("{} repository:{from}:pull", push.scope());
-        let response = push
-            .registry
-            .send(Method::POST, &path, &scope, |r| {
-                r.header("content-length", "0")
-            })
-            .await?;
-        match response.status() {
-            StatusCode::CREATED => return Ok(Mount::Done(from.clone())),
-            StatusCode::ACCEPTED => {
-                upload = Some(location(&response)?);
-                let (sources, digest) = (push.store.sources().clone(), descriptor.digest.clone());
-                let (domain, from) = (push.reference.domain().to_owned(), from.clone());
-                blocking(move || sources.forget(&digest, &domain, &from)).await?;
-                break;
-            }
-            // A registry without links is asked to take the bytes.
-            _ => break,
+    let Some(from) = known.into_iter().find(|r| r != own) else {
+        return Ok(Mount::Upload(None));
+    };
+    let query = form(&[("mount", descriptor.digest.as_str()), ("from", &from)]);
+    let path = format!("/v2/{own}/blobs/uploads/?{query}");
+    let scope = format!("{} repository:{from}:pull", push.scope());
+    let response = push
+        .registry
+        .send(Method::POST, &path, &scope, |r| {
+            r.header("content-length", "0")
+        })
+        .await?;
+    match response.status() {
+        StatusCode::CREATED => Ok(Mount::Done(from)),
+        StatusCode::ACCEPTED => {
+            let (sources, digest) = (push.store.sources().clone(), descriptor.digest.clone());
+            let domain = push.reference.domain().to_owned();
+            blocking(move || sources.forget(&digest, &domain, &from)).await?;
+            location(&response).map(|at| Mount::Upload(Some(at)))
         }
+        // A registry without links is asked to take the bytes.
+        _ => Ok(Mount::Upload(None)),
     }
-    Ok(Mount::Upload(upload))
 }
 
 /// Sends the blob's bytes; `at` begins an upload that is open already. `told` hears how many have

@@ -1,5 +1,7 @@
 //! What the tests of this crate stand on: a store with a busybox image in it.
 
+pub mod quirky;
+
 use std::path::Path;
 use std::sync::Once;
 

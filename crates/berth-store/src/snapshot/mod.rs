@@ -91,11 +91,6 @@ impl Snapshots {
     /// `NotFound` when a layer is not there, `Conflict` when the key is taken.
     pub fn create(&self, key: &str, layers: &[Digest]) -> Result<()> {
         check_key(key)?;
-        for diff_id in layers {
-            if self.0.layers.get(diff_id)?.is_none() {
-                return Err(Error::not_found(format!("no such layer: {diff_id}")));
-            }
-        }
         if self.exists(key)? {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -103,7 +98,14 @@ impl Snapshots {
             ));
         }
         stack::make_upper(&self.0.layers, layers, &self.path(key))?;
-        self.0.db.write(|tx| {
+        // In one transaction, so that the collector cannot come between.
+        let missing = self.0.db.write(|tx| {
+            let mut known = tx.prepare_cached("SELECT 1 FROM layer WHERE diff_id = ?")?;
+            for diff_id in layers {
+                if !known.exists([diff_id.as_str()])? {
+                    return Ok(Some(diff_id));
+                }
+            }
             let now = jiff::Timestamp::now().as_nanosecond() as i64;
             tx.execute(
                 "INSERT INTO snapshot (key, created) VALUES (?, ?)",
@@ -115,8 +117,15 @@ impl Snapshots {
                     params![key, position as i64, diff_id.as_str()],
                 )?;
             }
-            Ok(())
-        })
+            Ok(None)
+        })?;
+        match missing {
+            None => Ok(()),
+            Some(diff_id) => {
+                self.remove(key)?;
+                Err(Error::not_found(format!("no such layer: {diff_id}")))
+            }
+        }
     }
 
     /// Whether there is a snapshot of that key.
