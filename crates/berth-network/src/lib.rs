@@ -19,6 +19,7 @@ mod background;
 mod bridge;
 mod claim;
 mod create;
+mod dns;
 mod names;
 mod netlink;
 mod netns;

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::background::{Background, Remains, Target};
+use crate::background::{Background, Remains, Target, with_cause};
+use crate::dns::{self, Resolver};
 use crate::names::Names;
 use crate::netns::Directory;
 use crate::options::NetworkOptions;
@@ -27,6 +28,7 @@ pub(crate) struct Inner {
     pub names: Names,
     pub directory: Arc<Directory>,
     pub background: Background,
+    pub resolver: Resolver,
     state: Mutex<State>,
 }
 
@@ -62,11 +64,43 @@ impl Networks {
             names,
             directory,
             background,
+            resolver: Resolver::default(),
             state: Mutex::new(state),
         });
         let watch = Watch::start(&inner)?;
-        inner.aim(&inner.state());
-        Ok(Self { inner, watch })
+        let networks = Self { inner, watch };
+        networks.inner.aim(&networks.inner.state());
+        networks.answer_again();
+        Ok(networks)
+    }
+
+    /// Opens the resolver again in sandboxes that were taken over.
+    fn answer_again(&self) {
+        let state = self.inner.state();
+        let named = |room: &&Room| {
+            room.members.iter().any(|member| {
+                let network = state.networks.get(&member.endpoint.network_id);
+                network.is_some_and(|n| n.record.dns)
+            })
+        };
+        let sandboxes: Vec<_> = state
+            .rooms
+            .values()
+            .filter(named)
+            .map(|r| r.sandbox.clone())
+            .collect();
+        drop(state);
+        for sandbox in sandboxes {
+            if let Err(e) = self.answer_in(&sandbox) {
+                tracing::warn!("{}", with_cause(&e));
+            }
+        }
+    }
+
+    /// Opens the resolver in a sandbox.
+    fn answer_in(&self, sandbox: &Sandbox) -> Result<()> {
+        let sockets = dns::open(sandbox)?;
+        self.inner.resolver.open(&self.inner, sandbox.id(), sockets)
     }
 
     /// The network named `bridge`.
@@ -148,14 +182,30 @@ impl Networks {
     ) -> Result<Endpoint> {
         let context = (&self.inner.names, &self.inner.options);
         let mut state = self.inner.state();
-        attach::attach(&mut state, context, sandbox.id(), network, request)
+        let endpoint = attach::attach(&mut state, context, sandbox.id(), network, request)?;
+        let names = |id: &str| state.networks.get(id).is_some_and(|n| n.record.dns);
+        let room = state.rooms.get(sandbox.id());
+        let named = room.map_or(0, |room| {
+            let ids = room.members.iter().map(|m| &*m.endpoint.network_id);
+            ids.filter(|id| names(id)).count()
+        });
+        let first = names(&endpoint.network_id) && named == 1;
+        drop(state);
+        if first && let Err(e) = self.answer_in(sandbox) {
+            self.detach(sandbox.id(), &endpoint.network_id)?;
+            return Err(e);
+        }
+        Ok(endpoint)
     }
 
     /// Takes the sandbox out of a network: ports, addresses and interface go.
     pub fn detach(&self, sandbox_id: &str, network: &str) -> Result<()> {
         let mut state = self.inner.state();
         let interface = attach::detach(&mut state, &self.inner.names, sandbox_id, network)?;
-        veth::remove(&mut state.route, &interface);
+        drop(state);
+        // Others need not wait for the kernel's grace periods.
+        let mut host = Route::open().map_err(|e| Error::kernel("open a netlink socket", e))?;
+        veth::remove(&mut host, &interface);
         Ok(())
     }
 
@@ -175,6 +225,7 @@ impl Networks {
         };
         attach::forget(&mut state, &self.inner.names, &room.members);
         drop(state);
+        self.inner.resolver.close(sandbox_id);
         let spare = room.spare.into_iter().map(|veth| veth.host);
         let used = room.members.into_iter().map(|member| member.veth.host);
         self.inner.background.bury(Remains {
@@ -208,6 +259,7 @@ impl Networks {
     pub fn shutdown(&self) {
         self.inner.state().closed = true;
         self.watch.stop();
+        self.inner.resolver.stop();
         self.inner.background.stop();
     }
 

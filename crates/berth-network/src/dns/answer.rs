@@ -1,0 +1,120 @@
+//! From the bytes of a question to the bytes of an answer, or to the decision that others shall answer it.
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::{A, PTR};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+
+use super::zone;
+use crate::state::State;
+
+/// Seconds that an answer may be kept: Docker's.
+const TTL: u32 = 600;
+/// RFC 1035, 2.3.4, for those who do not say otherwise.
+const USUAL_UDP: usize = 512;
+/// Bytes of the header: RFC 1035, 4.1.1.
+pub(super) const HEADER: usize = 12;
+
+/// What becomes of a question.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// This is said.
+    Reply(Vec<u8>),
+    /// Name servers outside are asked.
+    Forward,
+    /// Nothing is said: it was no question.
+    Silence,
+}
+
+/// Decides. `limit` is the most bytes of an answer, none over TCP.
+pub(super) fn answer(state: &State, sandbox_id: &str, question: &[u8], over_udp: bool) -> Answer {
+    let Ok(message) = Message::from_vec(question) else {
+        return refuse_unread(question);
+    };
+    if message.metadata.message_type != MessageType::Query {
+        return Answer::Silence;
+    }
+    let [query] = &message.queries[..] else {
+        return reply(&message, ResponseCode::FormErr, Vec::new(), over_udp);
+    };
+    if message.metadata.op_code != OpCode::Query {
+        return reply(&message, ResponseCode::NotImp, Vec::new(), over_udp);
+    }
+    match records(state, sandbox_id, query) {
+        Some(records) => reply(&message, ResponseCode::NoError, records, over_udp),
+        None => Answer::Forward,
+    }
+}
+
+/// "Server failure" to a question that could not be forwarded.
+pub(super) fn failure(question: &[u8]) -> Option<Vec<u8>> {
+    let message = Message::from_vec(question).ok()?;
+    match reply(&message, ResponseCode::ServFail, Vec::new(), true) {
+        Answer::Reply(bytes) => Some(bytes),
+        Answer::Forward | Answer::Silence => None,
+    }
+}
+
+/// Records of a name that is ours (none if it has none of this type); `None` if the name is not ours.
+fn records(state: &State, sandbox_id: &str, query: &Query) -> Option<Vec<Record>> {
+    if query.query_class() != DNSClass::IN {
+        return None;
+    }
+    let record = |data| Record::from_rdata(query.name().clone(), TTL, data);
+    if query.query_type() == RecordType::PTR {
+        let ip = query.name().parse_arpa_name().ok()?;
+        if ip.prefix_len() != ip.max_prefix_len() {
+            return None;
+        }
+        let name = zone::name_at(state, sandbox_id, ip.addr())?;
+        let mut name = Name::from_str_relaxed(name).ok()?;
+        name.set_fqdn(true);
+        return Some(vec![record(RData::PTR(PTR(name)))]);
+    }
+    let name = query.name().to_ascii();
+    let addresses = zone::addresses(state, sandbox_id, name.trim_end_matches('.'))?;
+    Some(match query.query_type() {
+        RecordType::A => addresses
+            .into_iter()
+            .map(|ip| record(RData::A(A(ip))))
+            .collect(),
+        // The name is there; it has nothing of this kind.
+        _ => Vec::new(),
+    })
+}
+
+fn reply(question: &Message, code: ResponseCode, records: Vec<Record>, over_udp: bool) -> Answer {
+    let mut message = Message::response(question.metadata.id, question.metadata.op_code);
+    message.metadata.recursion_desired = question.metadata.recursion_desired;
+    message.metadata.recursion_available = true;
+    message.metadata.response_code = code;
+    message.add_queries(question.queries.iter().take(1).cloned());
+    message.add_answers(records);
+    let limit = match &question.edns {
+        Some(edns) => usize::from(edns.max_payload()).clamp(USUAL_UDP, super::MOST_UDP),
+        None => USUAL_UDP,
+    };
+    match message.to_vec() {
+        Ok(bytes) if over_udp && bytes.len() > limit => shorten(message),
+        Ok(bytes) => Answer::Reply(bytes),
+        Err(_) => Answer::Silence,
+    }
+}
+
+/// Too long for UDP: the client asks again over TCP.
+fn shorten(mut message: Message) -> Answer {
+    message.answers.clear();
+    message.metadata.truncation = true;
+    message.to_vec().map_or(Answer::Silence, Answer::Reply)
+}
+
+/// What cannot be read is refused by its number, if it is a question at all.
+fn refuse_unread(question: &[u8]) -> Answer {
+    match question {
+        [high, low, flags, ..] if question.len() >= HEADER && flags & 0x80 == 0 => {
+            let id = u16::from_be_bytes([*high, *low]);
+            let message = Message::error_msg(id, OpCode::Query, ResponseCode::FormErr);
+            message.to_vec().map_or(Answer::Silence, Answer::Reply)
+        }
+        _ => Answer::Silence,
+    }
+}
