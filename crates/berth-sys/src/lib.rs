@@ -1,6 +1,11 @@
 //! Kernel calls as safe functions: the only crate with `unsafe`.
 
 pub mod bpf;
+pub mod executable;
+pub mod mount;
 pub mod netns;
+pub mod process;
 pub mod root;
 pub mod seccomp;
+pub mod signalfd;
+pub mod socket;
