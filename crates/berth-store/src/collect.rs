@@ -60,6 +60,7 @@ impl Store {
             self.condemn_blobs(&frozen, &mut collected)?;
         }
         durable::empty_dir(&self.trash());
+        collected.bytes += self.content().discard_parts();
         Ok(collected)
     }
 
@@ -132,7 +133,7 @@ impl Store {
             .sum();
         Ok(Usage {
             layers: layers.unsigned_abs(),
-            content: self.content().list()?.iter().map(|(_, bytes)| bytes).sum(),
+            content: self.content().bytes()?,
             snapshots,
             database,
             layer_count: layer_count.unsigned_abs(),

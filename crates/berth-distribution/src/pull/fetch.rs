@@ -12,19 +12,23 @@ use crate::registry::Registry;
 use crate::retry::{self, Retry};
 use crate::{Error, ErrorKind, Result};
 
-/// Sends the bytes of the blob to `chunks`, from the first to the last, going on where a broken
+/// Sends the bytes of the blob to `chunks`, from byte `from` to the last, going on where a broken
 /// connection stopped. `arrived` is told how many are here. Ends early, without an error, when the
 /// receiver has gone: it knows why.
 pub(crate) async fn fetch(
     registry: &Registry,
     reference: &Reference,
     descriptor: &Descriptor,
+    from: u64,
     retry: Retry,
     chunks: mpsc::Sender<Bytes>,
     mut arrived: impl FnMut(u64),
 ) -> Result<()> {
-    let mut at = 0;
+    let mut at = from;
     let mut tried = 0;
+    if at == descriptor.size && at > 0 {
+        return Ok(());
+    }
     loop {
         let before = at;
         let attempt = Attempt {

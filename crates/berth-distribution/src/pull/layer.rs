@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use berth_spec::oci::image::{Descriptor, ImageConfig, Manifest};
 use berth_spec::{Digest, Reference};
-use berth_store::{Lease, Store};
+use berth_store::{Ingest, Lease, Store};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -120,15 +120,34 @@ impl Wanted {
         Ok(())
     }
 
+    /// Fetches and imports. Where bytes of an earlier try turn out to be wrong, begins anew once.
     async fn download(&self) -> Result<()> {
+        let begun = self.begin().await?;
+        let resumed = begun.written() > 0;
+        match self.download_into(begun).await {
+            Err(error) if resumed && error.kind() == ErrorKind::Invalid => {
+                tracing::info!(blob = %self.descriptor.digest, %error, "fetching anew");
+                let anew = self.begin().await?;
+                self.download_into(anew).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn begin(&self) -> Result<Ingest> {
+        let (store, lease) = (self.store.clone(), self.lease.clone());
+        let Descriptor { digest, size, .. } = self.descriptor.clone();
+        blocking(move || store.content().ingest_part(&lease, &digest, size)).await
+    }
+
+    async fn download_into(&self, blob: Ingest) -> Result<()> {
         let Descriptor { digest, size, .. } = &self.descriptor;
         let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
         let (store, lease) = (self.store.clone(), self.lease.clone());
         let (descriptor, diff_id) = (self.descriptor.clone(), self.diff_id.clone());
+        let from = blob.written();
         let import = spawn_blocking(move || {
-            let expected = Some((&descriptor.digest, descriptor.size));
-            let blob = store.content().ingest(&lease, expected)?;
-            let mut source = Source::new(receiver, blob);
+            let mut source = Source::new(receiver, blob)?;
             let imported = store.layers().import(&lease, &mut source, Some(&diff_id));
             match imported {
                 Ok(_) => source.finish()?,
@@ -149,12 +168,12 @@ impl Wanted {
                 self.progress.hint(self.step(phase));
             }
         };
-        let retry = self.client.retry;
         let fetched = fetch::fetch(
             &self.registry,
             &self.reference,
             &self.descriptor,
-            retry,
+            from,
+            self.client.retry,
             sender,
             arrived,
         )

@@ -8,19 +8,26 @@ use tokio::sync::mpsc;
 
 /// Reads chunks as they arrive and writes each of them to the blob that is being taken in.
 pub(crate) struct Source {
+    /// What an earlier try brought, up to its end.
+    before: Option<Box<dyn Read + Send>>,
     chunks: mpsc::Receiver<Bytes>,
     current: Bytes,
     blob: Ingest,
 }
 
 impl Source {
-    /// Reads from `chunks`, which end when the sender goes.
-    pub(crate) fn new(chunks: mpsc::Receiver<Bytes>, blob: Ingest) -> Self {
-        Self {
+    /// Reads what `blob` has already, then `chunks`, which end when the sender goes.
+    pub(crate) fn new(chunks: mpsc::Receiver<Bytes>, blob: Ingest) -> berth_store::Result<Self> {
+        let before: Option<Box<dyn Read + Send>> = match blob.written() {
+            0 => None,
+            _ => Some(Box::new(blob.read_back()?)),
+        };
+        Ok(Self {
+            before,
             chunks,
             current: Bytes::new(),
             blob,
-        }
+        })
     }
 
     /// Takes in what is left (bytes behind the end of the compressed stream belong to the blob too)
@@ -53,6 +60,12 @@ impl Source {
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(before) = &mut self.before {
+            match before.read(buffer)? {
+                0 => self.before = None,
+                n => return Ok(n),
+            }
+        }
         if !self.fill()? {
             return Ok(0);
         }

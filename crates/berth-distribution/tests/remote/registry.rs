@@ -1,10 +1,8 @@
 //! Against a real registry: what was pushed comes back as it was.
 
-mod bench;
-
 use std::io::Read;
 
-use bench::{TestStore, busybox, client, progress, reference, status_lines};
+use crate::bench::{TestStore, busybox, client, progress, reference, status_lines};
 use berth_distribution::{
     Credentials, ErrorKind, LayerPhase, Progress, ProgressSender, PullOptions, PushOptions,
 };

@@ -29,6 +29,8 @@ pub struct Quirks {
     pub blobs_elsewhere: Option<String>,
     /// The connection that carries this blob breaks after so many bytes, so often.
     pub breaks: Option<(Digest, usize, usize)>,
+    /// A blob whose line has broken is gone.
+    pub vanish: bool,
     /// Whether ranges are honoured.
     pub ranges: bool,
     /// Manifests answer 503 this often.
@@ -94,7 +96,7 @@ impl Drop for Quirky {
 impl Quirks {
     /// With an image of one layer under `latest`; returns its config's and layer's digests too.
     pub fn with_image(tar: &[u8]) -> (Self, Digest, Digest) {
-        let config = super::config(&[sha256(tar)]);
+        let config = crate::bench::config(&[sha256(tar)]);
         let layer = tar.to_vec();
         let (config_digest, layer_digest) = (sha256(&config), sha256(&layer));
         let manifest = Manifest {
@@ -245,6 +247,11 @@ fn blob(quirks: &mut Quirks, method: &Method, digest: &str, range: Option<String
                     Err(std::io::Error::other("the line breaks"))
                 }),
             );
+            if quirks.vanish
+                && let Ok(gone) = digest.parse::<Digest>()
+            {
+                quirks.blobs.remove(&gone);
+            }
             (status, headers, Body::from_stream(broken)).into_response()
         }
         _ => (status, headers, rest).into_response(),

@@ -1,12 +1,10 @@
 //! Against registries that break off, redirect, lie, or reach for passwords.
 
-mod bench;
-
 use std::time::Duration;
 
+use crate::bench::{TestStore, busybox, client_with, config, reference, small_tar};
+use crate::quirky::{Quirks, Quirky};
 use axum::http::Method;
-use bench::quirky::{Quirks, Quirky};
-use bench::{TestStore, busybox, client_with, config, reference, small_tar};
 use berth_distribution::{
     Client, ClientOptions, Credentials, Error, ErrorKind, ProgressSender, PullOptions, Pulled,
     PushOptions,
@@ -71,6 +69,46 @@ async fn a_broken_line_is_resumed() {
             asked[1].as_ref().unwrap().starts_with("bytes="),
             "{asked:?}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_pull_goes_on_where_the_last_one_failed() {
+    // Long enough to be worth keeping, and of bytes that do not repeat.
+    let text: String = (0..400_000).map(|n| format!("{n:06x}")).collect();
+    let tar = small_tar(&text);
+    for spoiled in [false, true] {
+        let mut here = TestStore::new();
+        let (mut quirks, id, layer) = Quirks::with_image(&tar);
+        quirks.breaks = Some((layer.clone(), 1_500_000, 1));
+        let registry = Quirky::start(quirks).await;
+        let then_nothing = registry.quirks.clone();
+        // After the first break the blob is gone for a while.
+        let bytes = then_nothing.lock().unwrap().blobs[&layer].clone();
+        then_nothing.lock().unwrap().vanish = true;
+        let error = pull(&here.store, &registry).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert_eq!(here.unfinished(), 1);
+        registry.set(|q| {
+            q.vanish = false;
+            q.blobs.insert(layer.clone(), bytes);
+        });
+        here.reopen();
+        if spoiled {
+            here.spoil_unfinished();
+        }
+        let before = registry.seen(layer.as_str()).len();
+        assert_eq!(pull(&here.store, &registry).await.unwrap().image_id, id);
+        let asked: Vec<_> = registry.seen(layer.as_str())[before..]
+            .iter()
+            .map(|(.., range)| range.clone())
+            .collect();
+        let resumed = Some("bytes=1500000-".to_owned());
+        match spoiled {
+            false => assert_eq!(asked, [resumed]),
+            true => assert_eq!(asked, [resumed, None]),
+        }
+        assert_eq!(here.unfinished(), 0);
     }
 }
 

@@ -3,11 +3,14 @@
 //! ```text
 //! <root>/content/sha256/<hex>   a blob: immutable, verified before it got this name
 //! <root>/content/ingest/<name>  a blob on its way in; swept at start
+//! <root>/content/ingest/part-…  what has come of a blob whose fetch was broken off: see `part`
 //! ```
 //!
 //! An *ingest* is a blob being written. It becomes visible by one rename, after its digest and size
 //! have been compared with what was expected and its bytes are on disk. The file is the record:
 //! there is nothing else to keep in step with it.
+
+mod part;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -43,7 +46,7 @@ impl Content {
         for algorithm in ALGORITHMS {
             durable::make_dir(&content.root.join(algorithm.as_str()))?;
         }
-        durable::empty_dir(&content.ingest_dir());
+        content.sweep_ingest();
         Ok(content)
     }
 
@@ -106,6 +109,7 @@ impl Content {
         Ok(Ingest {
             file,
             path,
+            is_part: false,
             hasher: Hasher::with(algorithm),
             expected: expected.map(|(digest, size)| (digest.clone(), size)),
             content: self.clone(),
@@ -149,6 +153,14 @@ impl Content {
         Ok(found)
     }
 
+    /// Bytes on disk of all blobs, those on their way in included.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        let blobs: u64 = self.list()?.iter().map(|(_, bytes)| bytes).sum();
+        let ingests = self.ingests();
+        let incoming: u64 = ingests.iter().map(|(p, _)| durable::bytes_on_disk(p)).sum();
+        Ok(blobs + incoming)
+    }
+
     /// Moves the blob out of sight, into `trash`. Only the collector calls it.
     pub(crate) fn discard(&self, digest: &Digest, trash: &Path) -> Result<()> {
         let to = trash.join(durable::unique_name()?);
@@ -165,6 +177,8 @@ impl Content {
 pub struct Ingest {
     file: File,
     path: PathBuf,
+    /// Whether what has come may stay for another try.
+    is_part: bool,
     hasher: Hasher,
     expected: Option<(Digest, u64)>,
     content: Content,
@@ -178,10 +192,15 @@ impl Ingest {
     }
 
     /// Verifies the blob, puts it on disk and makes it visible. Returns its digest and size.
-    pub fn commit(self) -> Result<(Digest, u64)> {
+    pub fn commit(mut self) -> Result<(Digest, u64)> {
+        // Bytes that turn out to be wrong are no good for another try.
+        let was_part = std::mem::take(&mut self.is_part);
         let size = self.hasher.seen();
         let digest = self.hasher.clone().finish();
         if let Some((wanted, wanted_size)) = &self.expected {
+            if size < *wanted_size {
+                self.is_part = was_part;
+            }
             if *wanted != digest {
                 return Err(Error::invalid(format!(
                     "content verification failed for {wanted}: the bytes have the digest {digest}"
@@ -225,6 +244,9 @@ impl Write for Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
+        if self.is_part && self.hasher.seen() >= part::WORTH_KEEPING {
+            return;
+        }
         // After a commit there is nothing under this name; otherwise the sweep at start is behind us.
         let _ = fs::remove_file(&self.path);
     }

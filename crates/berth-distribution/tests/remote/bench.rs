@@ -1,7 +1,5 @@
 //! What the tests of this crate stand on: a store with a busybox image in it.
 
-pub mod quirky;
-
 use std::path::Path;
 use std::sync::Once;
 
@@ -38,11 +36,30 @@ impl TestStore {
         Self { store, dir }
     }
 
+    /// Opens the store again, as another process would.
+    pub fn reopen(&mut self) {
+        let elsewhere = tempfile::tempdir().unwrap();
+        self.store = open(elsewhere.path());
+        self.store = open(self.dir.path());
+    }
+
+    fn ingests(&self) -> std::fs::ReadDir {
+        std::fs::read_dir(self.dir.path().join("root/content/ingest")).unwrap()
+    }
+
     /// Files of blobs that are on their way in.
     pub fn unfinished(&self) -> usize {
-        std::fs::read_dir(self.dir.path().join("root/content/ingest"))
-            .unwrap()
-            .count()
+        self.ingests().count()
+    }
+
+    /// Changes the first byte of every blob that is on its way in.
+    pub fn spoil_unfinished(&self) {
+        for entry in self.ingests() {
+            let path = entry.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[0] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
     }
 }
 

@@ -1,0 +1,6 @@
+//! The remote client against registries: a real one, and one that misbehaves.
+
+mod bench;
+mod quirks;
+mod quirky;
+mod registry;
