@@ -170,13 +170,14 @@ fn a_fork_storm_is_killed_with_nested_cgroups() {
         pids: Some(Pids { limit: 200 }),
         ..LinuxResources::default()
     });
-    let nested = format!("{}/below/deeper", scratch.path);
-    let inner = scratch
-        .cgroups
-        .create(&nested, &LinuxResources::default())
-        .unwrap();
-    let mut below = shell(&inner, "sleep 100");
-    let mut child = shell(&cgroup, "f() { f | f & }; f; wait; sleep 100");
+    // Under v2 a cgroup that hands controllers down has no processes of its own.
+    let nested = |name: &str| {
+        let path = format!("{}/{name}", scratch.path);
+        let resources = LinuxResources::default();
+        scratch.cgroups.create(&path, &resources).unwrap()
+    };
+    let mut below = shell(&nested("below/deeper"), "sleep 100");
+    let mut child = shell(&nested("storm"), "f() { f | f & }; f; wait; sleep 100");
     cgroup.remove().unwrap();
     assert!(matches!(
         scratch.cgroups.open(&scratch.path),
@@ -256,9 +257,12 @@ fn a_memory_limit_kills_and_says_so() {
         }),
         ..LinuxResources::default()
     });
-    let Some(event) = cgroup.oom_event().unwrap() else {
-        testkit::skipped("no memory controller");
-        return;
+    let event = match cgroup.oom_event().unwrap() {
+        Some(event) if cgroup.warnings().is_empty() => event,
+        _ => {
+            testkit::skipped("no memory controller");
+            return;
+        }
     };
     // The shell's variable grows until the limit is met.
     let mut child = shell(&cgroup, "x=0123456789abcdef; while :; do x=$x$x; done");
