@@ -236,6 +236,7 @@ fn join(
         veth::remove(&mut state.route, &veth.host);
         return Err(e);
     }
+    state.open_doors(&endpoint);
     let room = state.rooms.get_mut(sandbox_id).ok_or_else(missing)?;
     if endpoint.default_route {
         for member in &mut room.members {
@@ -353,6 +354,7 @@ pub(crate) fn forget(state: &mut State, names: &Names, members: &[Member]) {
         tracing::debug!("{e}");
     }
     for Member { endpoint, .. } in members {
+        state.doors.close(&endpoint.id);
         state.claims.release(&endpoint.id, &endpoint.ports);
         free_address(state, &endpoint.network_id, endpoint.ip);
     }

@@ -1,7 +1,8 @@
 //! Host ports: who has which.
 //!
 //! A port is claimed by binding a socket to it and keeping it, so that neither another container nor another program of the
-//! host can have it too. No packet reaches these sockets: the rules lead them to the container first.
+//! host can have it too. No packet reaches the IPv4 sockets: the rules lead them to the container first. The IPv6 ones are
+//! handed to [`crate::proxy`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,12 +17,15 @@ use crate::{Error, Result};
 /// Ports that the kernel gives to those who ask for any, if it does not say (`net.ipv4.ip_local_port_range`).
 const EPHEMERAL: (u16, u16) = (32768, 60999);
 
+/// Connections that wait to be taken by the proxy.
+const BACKLOG: i32 = 128;
+
 #[derive(Debug)]
 struct Claim {
     owner: String,
     host: IpAddr,
-    /// None of a protocol that this kernel has not; the claim is then known to this engine only.
-    _socket: Option<OwnedFd>,
+    /// None of a protocol that this kernel has not (the claim is then known to this engine only), and of those handed on.
+    socket: Option<OwnedFd>,
 }
 
 /// All claims of an engine.
@@ -88,6 +92,15 @@ impl Claims {
                 }
             }
         }
+    }
+
+    /// Hands on the socket of a claim, which then lasts as long as the socket and the claim both do.
+    pub(crate) fn take_socket(&mut self, owner: &str, port: &PublishedPort) -> Option<OwnedFd> {
+        let claims = self.held.get_mut(&(port.protocol, port.host_port))?;
+        let mut own = claims
+            .iter_mut()
+            .filter(|c| c.owner == owner && c.host == port.host_ip);
+        own.next()?.socket.take()
     }
 
     fn one(
@@ -162,7 +175,7 @@ impl Claims {
         self.held.entry(key).or_default().push(Claim {
             owner: owner.to_owned(),
             host: port.host_ip,
-            _socket: socket,
+            socket,
         });
         Ok(())
     }
@@ -216,10 +229,9 @@ fn bind(protocol: Protocol, address: SocketAddr) -> Result<Option<OwnedFd>> {
     prepare().map_err(|e| Error::kernel(attempt(), e))?;
     let hold = || -> rustix::io::Result<()> {
         net::bind(&socket, &address)?;
-        // Only a listener keeps out those who also say SO_REUSEADDR. On IPv6 nothing leads packets away from the socket,
-        // and a refused connection is better than one that nobody takes.
-        if protocol == Protocol::Tcp && address.is_ipv4() {
-            net::listen(&socket, 0)?;
+        // Only a listener keeps out those who also say SO_REUSEADDR.
+        if protocol == Protocol::Tcp {
+            net::listen(&socket, if address.is_ipv4() { 0 } else { BACKLOG })?;
         }
         Ok(())
     };

@@ -25,6 +25,7 @@ mod netlink;
 mod netns;
 mod nft;
 mod open;
+mod proxy;
 mod repair;
 mod route;
 mod state;

@@ -8,6 +8,7 @@ use crate::names::Names;
 use crate::netns::Directory;
 use crate::nft::Nft;
 use crate::options::NetworkOptions;
+use crate::proxy::Doors;
 use crate::record::{Driver, Endpoint, Existing, SandboxRecord};
 use crate::route::Route;
 use crate::state::{Member, Room, State, Veth};
@@ -36,6 +37,7 @@ pub(crate) fn open(
         networks: BTreeMap::new(),
         rooms: HashMap::new(),
         claims: Claims::new(),
+        doors: Doors::default(),
         nft: Nft::open().map_err(on)?,
         route,
         mtu,
@@ -146,6 +148,7 @@ fn restore(state: &mut State, endpoint: &Endpoint) -> bool {
             tracing::warn!("{} of {}: {e}", port.host(), endpoint.container_name);
         }
     }
+    state.open_doors(endpoint);
     true
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::net::SocketAddrV4;
 
 use crate::addresses::Addresses;
 use crate::claim::Claims;
@@ -9,6 +10,7 @@ use crate::names::Names;
 use crate::nft::ruleset::{EndpointRules, NetworkRules, Ruleset};
 use crate::nft::{Batch, Nft};
 use crate::options::NetworkOptions;
+use crate::proxy::Doors;
 use crate::record::{Driver, Endpoint, NetworkRecord};
 use crate::route::Route;
 use crate::sandbox::Sandbox;
@@ -80,6 +82,7 @@ pub(crate) struct State {
     pub networks: BTreeMap<String, Network>,
     pub rooms: HashMap<String, Room>,
     pub claims: Claims,
+    pub doors: Doors,
     pub nft: Nft,
     pub route: Route,
     /// MTU in bytes for networks that do not say.
@@ -183,6 +186,20 @@ impl State {
             .flat_map(|room| &room.members)
             .map(|member| &member.endpoint)
             .filter(move |endpoint| endpoint.network_id == network_id)
+    }
+
+    /// Leads the ports of an endpoint that are published on IPv6 addresses to it.
+    pub(crate) fn open_doors(&mut self, endpoint: &Endpoint) {
+        for port in endpoint.ports.iter().filter(|p| p.host_ip.is_ipv6()) {
+            let Some(socket) = self.claims.take_socket(&endpoint.id, port) else {
+                continue;
+            };
+            let to = SocketAddrV4::new(endpoint.ip, port.container_port);
+            let opened = self.doors.open(&endpoint.id, port.protocol, socket, to);
+            if let Err(e) = opened {
+                tracing::warn!("{} does not lead to {to}: {e}", port.host());
+            }
+        }
     }
 
     /// Name of a network's bridge.

@@ -1,7 +1,8 @@
 //! Published ports, from everywhere they should be reached from and from where they should not.
 #![allow(dead_code)]
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
 
 use berth_network::{Error, HostPort, Protocol};
 
@@ -127,4 +128,50 @@ fn a_port_has_one_holder() {
     let ports = vec![tcp(80, None, HostPort::Range(port, port))];
     let request = world::request("two", ports);
     world.networks().attach(&second, "bridge", request).unwrap();
+}
+
+#[test]
+fn ipv6_addresses_of_the_host_lead_to_the_container_too() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        testkit::skipped("this machine has no IPv6");
+        return;
+    }
+    let world = World::new();
+    let mut udp = tcp(53, None, HostPort::Any);
+    udp.protocol = Protocol::Udp;
+    let ports = vec![tcp(80, None, HostPort::Any), udp];
+    let (server, at) = world.member("server", ports);
+    serve(&server, 80);
+    serve_udp(&server, 53);
+    let gateway = IpAddr::V4(world.gateway());
+    let [(tcp4, tcp6), (udp4, udp6)] = [(at.ports[0], at.ports[1]), (at.ports[2], at.ports[3])];
+    assert_eq!(tcp6.host_ip, IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    assert_eq!(
+        (tcp4.host_port, udp4.host_port),
+        (tcp6.host_port, udp6.host_port)
+    );
+    let localhost = Ipv6Addr::LOCALHOST;
+    assert_eq!(from_host((localhost, tcp6.host_port)).unwrap(), gateway);
+    assert_eq!(from_host_udp((localhost, udp6.host_port)).unwrap(), gateway);
+    // Many bytes, both ways, each end closed by itself.
+    let (echo, at) = world.member("echo", vec![tcp(81, None, HostPort::Any)]);
+    let listener = world::within(echo.netns(), || {
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, 81)).unwrap()
+    });
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        stream.write_all(&bytes).unwrap();
+    });
+    let sent: Vec<u8> = (0..3_000_000u32).map(|i| (i * 7 / 3) as u8).collect();
+    let mut stream = TcpStream::connect((localhost, at.ports[1].host_port)).unwrap();
+    stream.write_all(&sent).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut came = Vec::new();
+    stream.read_to_end(&mut came).unwrap();
+    assert!(came == sent);
+    // The port is free at once.
+    world.networks().release(server.id()).unwrap();
+    TcpListener::bind((Ipv6Addr::UNSPECIFIED, tcp6.host_port)).unwrap();
 }
