@@ -5,11 +5,23 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+
 use berth_distribution::Client;
 use berth_store::Store;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use crate::{BuildEvent, BuildRequest, Built, Context, Error, ErrorKind, Executor, Result};
+use crate::cache::Cache;
+use crate::op::Caches;
+use crate::output::Teller;
+use crate::solve::{Job, solve};
+use crate::{
+    BuildEvent, BuildRequest, Built, Context, Error, ErrorKind, Executor, Result, context,
+    dockerfile,
+};
 
 /// What a builder stands on. Nothing here is read from the environment: the daemon passes it in.
 #[derive(Clone)]
@@ -29,6 +41,18 @@ pub struct BuilderOptions {
     pub git: PathBuf,
 }
 
+impl BuilderOptions {
+    /// Where contexts and checkouts are kept while a build needs them.
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// Where cache mounts are.
+    pub(crate) fn cache_mounts(&self) -> PathBuf {
+        self.root.join("build-cache")
+    }
+}
+
 /// What lets a step reach the network as the host does. It reaches processes only: neither the
 /// image's configuration nor its history nor the cache's keys know of it.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +69,7 @@ pub struct HostAccess {
 #[derive(Clone)]
 pub struct Builder {
     options: Arc<BuilderOptions>,
+    caches: Caches,
 }
 
 impl fmt::Debug for Builder {
@@ -67,8 +92,29 @@ pub struct Pruned {
 impl Builder {
     /// A builder over `options`. What an earlier one left behind when it died is removed.
     pub fn new(options: BuilderOptions) -> Result<Self> {
+        let tmp = options.tmp();
+        let prepare = || -> std::io::Result<()> {
+            for directory in [&tmp, &options.cache_mounts()] {
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(directory)?;
+            }
+            for entry in std::fs::read_dir(&tmp)? {
+                let entry = entry?;
+                if entry.file_name().as_bytes().starts_with(b"build-") {
+                    std::fs::remove_dir_all(entry.path())?;
+                }
+            }
+            Ok(())
+        };
+        prepare().map_err(|e| {
+            let what = format_args!("cannot prepare {}", options.root.display());
+            Error::from(berth_store::Error::io(what, e))
+        })?;
         Ok(Self {
             options: Arc::new(options),
+            caches: Caches::default(),
         })
     }
 
@@ -79,15 +125,55 @@ impl Builder {
     /// the build had made is removed, in the background.
     pub async fn build(
         &self,
-        _request: BuildRequest,
-        _context: Context,
-        _events: mpsc::Sender<BuildEvent>,
+        request: BuildRequest,
+        context: Context,
+        events: mpsc::Sender<BuildEvent>,
     ) -> Result<Built> {
-        Err(Error::new(ErrorKind::Unavailable, "no builder yet"))
+        let cancel = CancellationToken::new();
+        let guard = cancel.clone().drop_guard();
+        let teller = Teller::new(events, cancel);
+        let received = context::receive(&self.options, context, &request, &teller).await?;
+        let job = Job {
+            options: self.options.clone(),
+            caches: self.caches.clone(),
+            request,
+            context: received.archive,
+            file: dockerfile::parse(&received.dockerfile, &received.name)?,
+            teller,
+            runtime: Handle::current(),
+        };
+        let built = blocking(move || solve(job)).await;
+        guard.disarm();
+        built
     }
 
     /// Forgets what the cache knows: everything with `all`, else what no image uses any more.
-    pub async fn prune(&self, _all: bool) -> Result<Pruned> {
-        Ok(Pruned::default())
+    pub async fn prune(&self, all: bool) -> Result<Pruned> {
+        let this = self.clone();
+        blocking(move || {
+            let ids = Cache::new(this.options.store.clone()).prune(all)?;
+            let bytes = match all {
+                false => 0,
+                true => this
+                    .caches
+                    .prune(&this.options.cache_mounts())
+                    .map_err(|e| berth_store::Error::io("cannot remove cache mounts", e))?,
+            };
+            Ok(Pruned { ids, bytes })
+        })
+        .await
+    }
+}
+
+/// Runs what blocks on a thread for that.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::new(
+            ErrorKind::Internal,
+            format!("the build stopped unexpectedly: {error}"),
+        )),
     }
 }

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod cache;
 pub mod config_change;
 mod context;
 mod copy;
@@ -17,9 +18,13 @@ mod error;
 mod event;
 mod executor;
 mod glob;
+mod graph;
 mod ignore;
 mod metadata;
+mod op;
+mod output;
 mod request;
+mod solve;
 mod source;
 mod variables;
 

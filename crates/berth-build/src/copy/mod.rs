@@ -278,8 +278,13 @@ impl<'a> NewLayer<'a> {
         let mut above: Vec<&Path> = path.ancestors().collect();
         above.reverse();
         for directory in above {
-            if directory.as_os_str().is_empty() || self.entries.contains_key(directory) {
+            if directory.as_os_str().is_empty() {
                 continue;
+            }
+            match self.entries.get(directory) {
+                Some(entry) if entry.node.is_dir() => continue,
+                Some(_) => return Err(over(directory)),
+                None => {}
             }
             check_name(directory)?;
             match self.stat(directory)? {

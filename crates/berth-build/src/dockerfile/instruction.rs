@@ -30,14 +30,12 @@ pub(crate) struct Stage {
     pub(crate) commands: Vec<Command>,
 }
 
-/// An instruction and where it stands.
+/// An instruction and its text.
 #[derive(Debug, Clone)]
 pub(crate) struct Command {
     pub(crate) instruction: Instruction,
     /// As written, with continuation lines joined.
     pub(crate) text: String,
-    /// Its first line, from 1.
-    pub(crate) line: usize,
 }
 
 /// What an instruction says.

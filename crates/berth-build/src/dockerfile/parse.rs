@@ -143,7 +143,6 @@ fn parse_line(line: &Line, escape: char) -> Result<Parsed> {
     Ok(Parsed::Command(Command {
         instruction,
         text: line.text.trim().to_owned(),
-        line: line.number,
     }))
 }
 

@@ -222,6 +222,29 @@ impl Archive {
         }
     }
 
+    /// A tree in which there is nothing.
+    pub(crate) fn empty(directory: &Path) -> Result<Archive> {
+        let mut archive = Archive {
+            contents: unnamed_file(directory)?,
+            entries: BTreeMap::new(),
+            children: HashMap::new(),
+        };
+        archive.finish();
+        Ok(archive)
+    }
+
+    /// Takes one file out.
+    pub(crate) fn remove_file(&mut self, path: &Path) {
+        let is_file = self
+            .entries
+            .get(path)
+            .is_some_and(|entry| !entry.node.is_dir());
+        if is_file {
+            self.entries.remove(path);
+            self.index();
+        }
+    }
+
     /// Leaves out what an ignore file says. A directory that is left out stays as long as something
     /// in it stays.
     pub(crate) fn ignore(&mut self, ignore: &Ignore) {

@@ -12,7 +12,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-pub(crate) use archive::Archive;
+pub(crate) use archive::{Archive, unnamed_file};
 pub(crate) use rootfs::Rootfs;
 
 use crate::ignore::Ignore;

@@ -36,11 +36,6 @@ impl Rootfs {
         Ok(Rootfs { root: Some(root) })
     }
 
-    /// The root, where there is one.
-    pub(crate) fn root(&self) -> Option<&RootFd> {
-        self.root.as_ref()
-    }
-
     /// A small file of the tree, such as `/etc/passwd`; `None` where it is not there.
     pub(crate) fn read_file(&self, path: &Path, max: u64) -> Result<Option<Vec<u8>>> {
         let Some(root) = &self.root else {
@@ -48,7 +43,7 @@ impl Rootfs {
         };
         let file = match root.open_file(path) {
             Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if absent(&e) => return Ok(None),
             Err(e) => return Err(failed(path, e)),
         };
         let mut bytes = Vec::new();
@@ -73,7 +68,7 @@ impl Source for Rootfs {
         };
         let stat = match root.stat_nofollow(path) {
             Ok(stat) => stat,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if absent(&e) => return Ok(None),
             Err(e) => return Err(failed(path, e)),
         };
         let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -147,6 +142,13 @@ impl Source for Rootfs {
             }
         }
     }
+}
+
+fn absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 fn device(stat: &Stat) -> (u32, u32) {

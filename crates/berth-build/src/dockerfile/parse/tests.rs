@@ -25,7 +25,6 @@ fn stages_and_arguments() {
     assert_eq!(file.stages[0].platform.as_deref(), Some("$X"));
     assert_eq!(file.stages[1].base, "base");
     assert_eq!(file.stages[1].commands.len(), 2);
-    assert_eq!(file.stages[1].commands[0].line, 6);
     assert_eq!(file.stages[1].commands[0].text, "run b");
 }
 
