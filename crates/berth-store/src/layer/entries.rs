@@ -359,7 +359,11 @@ fn unlisted() -> Attributes {
 
 fn attributes(entry: &Entry) -> Attributes {
     Attributes {
-        mode: entry.mode,
+        // A link has all bits on Linux, whatever the archive says.
+        mode: match entry.kind {
+            EntryKind::Symlink => 0o777,
+            _ => entry.mode,
+        },
         uid: entry.uid,
         gid: entry.gid,
         mtime: entry.mtime.0,

@@ -5,6 +5,7 @@
 //! existed is written through. Owners come before modes (a change of owner takes set-id bits away)
 //! and before attributes (it takes capabilities away); times of directories come last of all.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -124,23 +125,23 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// Sets the times of the directories, now that nothing more comes into them.
+    /// Sets the times of the directories, now that nothing more comes into them. The last word about
+    /// a directory counts; one that was replaced later has none.
     pub(crate) fn finish(mut self) -> Result<()> {
+        let mut done = HashSet::new();
         while let Some((path, mtime)) = self.times.pop() {
-            let set = || {
-                let handle = self.root.handle_nofollow(&path)?;
-                if is_directory(&statat(&handle, "", AtFlags::EMPTY_PATH)?) {
+            let Ok(handle) = self.root.handle_nofollow(&path) else {
+                continue;
+            };
+            let mut set = || {
+                let stat = statat(&handle, "", AtFlags::EMPTY_PATH)?;
+                if is_directory(&stat) && done.insert((stat.st_dev, stat.st_ino)) {
                     utimensat(&handle, "", &timestamps(mtime), AtFlags::EMPTY_PATH)?;
                 }
-                Ok::<_, io::Error>(())
+                Ok::<_, Errno>(())
             };
-            match set() {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    let path = path.display();
-                    return Err(Error::io(format_args!("cannot set the times of {path}"), e));
-                }
-                _ => {}
-            }
+            let path = path.display();
+            set().map_err(|e| Error::io(format_args!("cannot set the times of {path}"), e))?;
         }
         Ok(())
     }

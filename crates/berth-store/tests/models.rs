@@ -1,0 +1,197 @@
+//! Archives by chance, against a slow model and against each other's reading.
+
+mod bench;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bench::{Bench, Tar, describe, path};
+use berth_store::tree::{self, UnpackOptions};
+use berth_sys::root::RootFd;
+use proptest::prelude::*;
+
+/// One entry, over so few names that they meet.
+#[derive(Clone, Debug)]
+enum Op {
+    File(String, u8),
+    Dir(String),
+    Symlink(String, String),
+    HardLink(String, String),
+    Fifo(String),
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..4)
+        .prop_map(|parts| parts.join("/"))
+}
+
+fn target() -> impl Strategy<Value = String> {
+    prop_oneof![
+        name(),
+        name().prop_map(|name| format!("/{name}")),
+        name().prop_map(|name| format!("../{name}")),
+        Just(".".to_owned()),
+        Just("..".to_owned()),
+        Just("/".to_owned()),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (name(), any::<u8>()).prop_map(|(name, n)| Op::File(name, n)),
+        3 => name().prop_map(Op::Dir),
+        2 => (name(), target()).prop_map(|(name, to)| Op::Symlink(name, to)),
+        2 => (name(), name()).prop_map(|(name, to)| Op::HardLink(name, to)),
+        1 => name().prop_map(Op::Fifo),
+    ]
+}
+
+fn tar(ops: &[Op]) -> Vec<u8> {
+    let mut tar = Tar::new().dir("./");
+    for op in ops {
+        tar = match op {
+            Op::File(name, n) => tar.file(name, &"x".repeat(usize::from(*n) * 9)),
+            Op::Dir(name) => tar.dir(name),
+            Op::Symlink(name, target) => tar.symlink(name, target),
+            Op::HardLink(name, target) => tar.hard_link(name, target),
+            Op::Fifo(name) => tar.raw(tar::EntryType::Fifo, name, "", b""),
+        };
+    }
+    tar.finish()
+}
+
+/// What is compared: implied directories have no times of their own in an archive.
+fn essence(root: &Path) -> BTreeMap<String, (u32, u64, String, Option<String>)> {
+    describe(root)
+        .into_iter()
+        .map(|(name, node)| (name, (node.mode, node.links, node.content, node.same_as)))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    /// The index that the kernel mounts and the files that are unpacked: two implementations of what
+    /// an archive means. They agree, also on what is refused.
+    #[test]
+    fn an_index_shows_what_unpacking_makes(ops in prop::collection::vec(op(), 1..24)) {
+        let tar = tar(&ops);
+        let bench = Bench::new();
+        let to = tempfile::tempdir().unwrap();
+        let root = RootFd::open(to.path()).unwrap();
+        let unpacked = tree::unpack(&root, Path::new(""), &mut &tar[..], &UnpackOptions::default());
+        let imported = bench.import(&tar);
+        match (&unpacked, &imported) {
+            (Ok(_), Ok(layer)) => {
+                let view = bench.view(std::slice::from_ref(&layer.diff_id));
+                prop_assert_eq!(essence(to.path()), essence(&path(&view)));
+            }
+            (Err(_), Err(_)) => {}
+            _ => prop_assert!(false, "{:?} but {:?}", unpacked, imported),
+        }
+    }
+}
+
+/// A layer of the stack model: names are of two levels, so that whiteouts and opaque directories
+/// have something to hide.
+#[derive(Clone, Debug)]
+enum Change {
+    File(&'static str, &'static str),
+    Dir(&'static str),
+    Whiteout(&'static str, Option<&'static str>),
+    Opaque(&'static str),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let top = || prop::sample::select(vec!["a", "b", "c"]);
+    let leaf = || prop::sample::select(vec!["x", "y"]);
+    prop_oneof![
+        4 => (top(), leaf()).prop_map(|(dir, name)| Change::File(dir, name)),
+        1 => top().prop_map(Change::Dir),
+        2 => (top(), prop::option::of(leaf())).prop_map(|(dir, name)| Change::Whiteout(dir, name)),
+        1 => top().prop_map(Change::Opaque),
+    ]
+}
+
+/// The slow model: a stack is a map from paths to contents, and a layer changes it by the words of
+/// the image specification (layer.md, "Whiteouts"): what it hides is of the layers below only.
+fn apply(stack: &mut BTreeMap<String, String>, layer: &[Change], number: usize) {
+    let below = |stack: &mut BTreeMap<String, String>, dir: &str, with: bool| {
+        let inside = format!("{dir}/");
+        stack.retain(|path, _| !path.starts_with(&inside) && (!with || path != dir));
+    };
+    for change in layer {
+        match change {
+            Change::Whiteout(dir, None) => below(stack, dir, true),
+            Change::Whiteout(dir, Some(name)) => below(stack, &format!("{dir}/{name}"), true),
+            Change::Opaque(dir) => below(stack, dir, false),
+            _ => {}
+        }
+    }
+    for change in layer {
+        match change {
+            Change::File(dir, name) => {
+                stack.insert((*dir).to_owned(), String::new());
+                stack.insert(format!("{dir}/{name}"), number.to_string());
+            }
+            Change::Dir(dir) | Change::Opaque(dir) => {
+                stack.insert((*dir).to_owned(), String::new());
+            }
+            // The directory that a whiteout stands in is there.
+            Change::Whiteout(dir, Some(_)) => {
+                stack.insert((*dir).to_owned(), String::new());
+            }
+            Change::Whiteout(_, None) => {}
+        }
+    }
+}
+
+fn layer(changes: &[Change], number: usize) -> Vec<u8> {
+    // A name of its own, so that no two layers are equal.
+    let mut tar = Tar::new().file(&format!("layer-{number}"), "");
+    for change in changes {
+        tar = match change {
+            Change::File(dir, name) => tar.file(&format!("{dir}/{name}"), &number.to_string()),
+            Change::Dir(dir) => tar.dir(dir),
+            Change::Whiteout(dir, None) => tar.file(&format!(".wh.{dir}"), ""),
+            Change::Whiteout(dir, Some(name)) => tar.file(&format!("{dir}/.wh.{name}"), ""),
+            Change::Opaque(dir) => tar.file(&format!("{dir}/.wh..wh..opq"), ""),
+        };
+    }
+    tar.finish()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_stack_shows_what_the_model_says(
+        layers in prop::collection::vec(prop::collection::vec(change(), 0..8), 1..6)
+    ) {
+        let bench = Bench::new();
+        let mut model = BTreeMap::new();
+        let mut diff_ids = Vec::new();
+        for (number, changes) in layers.iter().enumerate() {
+            apply(&mut model, changes, number);
+            model.insert(format!("layer-{number}"), String::new());
+            diff_ids.push(bench.layer(&layer(changes, number)));
+        }
+        // A writable root shows no whiteouts of layers that had nothing to hide.
+        let root = bench.snapshot("c", &diff_ids);
+        let root = path(&root);
+        for (name, content) in &model {
+            let found = root.join(name);
+            if found.is_dir() {
+                prop_assert!(content.is_empty(), "{name}");
+            } else {
+                prop_assert_eq!(&std::fs::read_to_string(&found).unwrap_or_else(|e| panic!("{name}: {e}")), content);
+            }
+        }
+        for dir in ["", "a", "b", "c"] {
+            for name in ["a", "b", "c", "x", "y"] {
+                let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
+                prop_assert_eq!(root.join(&path).exists(), model.contains_key(&path), "{}", path);
+            }
+        }
+    }
+}
