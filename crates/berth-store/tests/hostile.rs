@@ -243,6 +243,12 @@ fn refused_as(tar: &[u8], entry: &str) {
 }
 
 #[test]
+fn a_way_that_was_a_link_a_moment_ago() {
+    let way = Tar::new().dir("d").symlink("way", "d").file("way/x", "");
+    refused_as(&way.file("way", "").file("way/y", "").finish(), "way/y");
+}
+
+#[test]
 fn links_in_a_circle() {
     let tar = Tar::new()
         .symlink("a", "b")

@@ -9,6 +9,7 @@ use bench::{Bench, Tar, describe, path};
 use berth_store::tree::{self, UnpackOptions};
 use berth_sys::root::RootFd;
 use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 /// One entry, over so few names that they meet.
 #[derive(Clone, Debug)]
@@ -68,18 +69,33 @@ fn essence(root: &Path) -> BTreeMap<String, (u32, u64, String, Option<String>)> 
         .collect()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+/// Runs `check` over what `strategy` makes. The store is made once: that is what takes time.
+fn for_all<S: Strategy>(
+    cases: u32,
+    strategy: S,
+    check: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) {
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    if let Err(failed) = TestRunner::new(config).run(&strategy, check) {
+        panic!("{failed}");
+    }
+}
 
-    /// The index that the kernel mounts and the files that are unpacked: two implementations of what
-    /// an archive means. They agree, also on what is refused.
-    #[test]
-    fn an_index_shows_what_unpacking_makes(ops in prop::collection::vec(op(), 1..24)) {
+/// The index that the kernel mounts and the files that are unpacked: two implementations of what an
+/// archive means. They agree, also on what is refused.
+#[test]
+fn an_index_shows_what_unpacking_makes() {
+    let bench = Bench::new();
+    for_all(400, prop::collection::vec(op(), 1..24), |ops| {
         let tar = tar(&ops);
-        let bench = Bench::new();
         let to = tempfile::tempdir().unwrap();
         let root = RootFd::open(to.path()).unwrap();
-        let unpacked = tree::unpack(&root, Path::new(""), &mut &tar[..], &UnpackOptions::default());
+        let options = UnpackOptions::default();
+        let unpacked = tree::unpack(&root, Path::new(""), &mut &tar[..], &options);
         let imported = bench.import(&tar);
         match (&unpacked, &imported) {
             (Ok(_), Ok(layer)) => {
@@ -89,7 +105,8 @@ proptest! {
             (Err(_), Err(_)) => {}
             _ => prop_assert!(false, "{:?} but {:?}", unpacked, imported),
         }
-    }
+        Ok(())
+    });
 }
 
 /// A layer of the stack model: names are of two levels, so that whiteouts and opaque directories
@@ -161,14 +178,11 @@ fn layer(changes: &[Change], number: usize) -> Vec<u8> {
     tar.finish()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
-
-    #[test]
-    fn a_stack_shows_what_the_model_says(
-        layers in prop::collection::vec(prop::collection::vec(change(), 0..8), 1..6)
-    ) {
-        let bench = Bench::new();
+#[test]
+fn a_stack_shows_what_the_model_says() {
+    let bench = Bench::new();
+    let layers = prop::collection::vec(prop::collection::vec(change(), 0..8), 1..6);
+    for_all(150, layers, |layers| {
         let mut model = BTreeMap::new();
         let mut diff_ids = Vec::new();
         for (number, changes) in layers.iter().enumerate() {
@@ -176,22 +190,34 @@ proptest! {
             model.insert(format!("layer-{number}"), String::new());
             diff_ids.push(bench.layer(&layer(changes, number)));
         }
-        // A writable root shows no whiteouts of layers that had nothing to hide.
-        let root = bench.snapshot("c", &diff_ids);
-        let root = path(&root);
-        for (name, content) in &model {
-            let found = root.join(name);
-            if found.is_dir() {
-                prop_assert!(content.is_empty(), "{name}");
-            } else {
-                prop_assert_eq!(&std::fs::read_to_string(&found).unwrap_or_else(|e| panic!("{name}: {e}")), content);
-            }
-        }
-        for dir in ["", "a", "b", "c"] {
-            for name in ["a", "b", "c", "x", "y"] {
-                let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
-                prop_assert_eq!(root.join(&path).exists(), model.contains_key(&path), "{}", path);
-            }
+        let view = bench.view(&diff_ids);
+        compare(&path(&view), &model)?;
+        let snapshots = bench.store.snapshots();
+        snapshots.create("c", &diff_ids).unwrap();
+        compare(&path(&snapshots.mount("c").unwrap()), &model)?;
+        snapshots.remove("c").unwrap();
+        Ok(())
+    });
+}
+
+/// By looking up: a listing may show whiteouts of layers that had nothing to hide.
+fn compare(root: &Path, model: &BTreeMap<String, String>) -> Result<(), TestCaseError> {
+    for (name, content) in model {
+        let found = root.join(name);
+        if found.is_dir() {
+            prop_assert!(content.is_empty(), "{}", name);
+        } else {
+            let read = std::fs::read_to_string(&found).ok();
+            prop_assert_eq!(read.as_ref(), Some(content), "{}", name);
         }
     }
+    for dir in ["", "a", "b", "c"] {
+        for name in ["a", "b", "c", "x", "y"] {
+            let path = [dir, name].join("/");
+            let path = path.trim_start_matches('/');
+            let exists = root.join(path).exists();
+            prop_assert_eq!(exists, model.contains_key(path), "{}", path);
+        }
+    }
+    Ok(())
 }

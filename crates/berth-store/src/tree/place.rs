@@ -260,8 +260,9 @@ impl<'a> Placer<'a> {
                 ),
             ));
         }
+        // It may be, or lead to, the directory that was used last.
+        self.recent = None;
         if old {
-            self.recent = None;
             remove_tree(&place.parent, place.name).map_err(failed)?;
         } else {
             unlinkat(&place.parent, place.name, AtFlags::empty()).map_err(failed)?;
