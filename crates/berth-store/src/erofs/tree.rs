@@ -145,10 +145,10 @@ impl Tree {
     /// Gives an existing node another name, which replaces what stood there.
     pub(crate) fn link(&mut self, dir: Id, name: &[u8], id: Id) {
         self.node_mut(id).names += 1;
-        if let Kind::Directory { entries, .. } = &mut self.node_mut(dir).kind {
-            if let Some(old) = entries.insert(name.into(), id) {
-                self.forget(old);
-            }
+        if let Kind::Directory { entries, .. } = &mut self.node_mut(dir).kind
+            && let Some(old) = entries.insert(name.into(), id)
+        {
+            self.forget(old);
         }
     }
 

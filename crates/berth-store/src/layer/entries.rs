@@ -138,7 +138,7 @@ impl Builder {
             stacking.unlisted.push(String::new());
         }
         if !self.implicit.is_empty() {
-            self.note_unlisted(ROOT, &mut Vec::new(), &mut stacking);
+            self.note_unlisted(&mut stacking);
         }
         for dir in std::mem::take(&mut self.opaque) {
             // What an opaque directory hides anyway needs no whiteout, and one would be seen.
@@ -316,8 +316,8 @@ impl Builder {
 
     /// Collects the paths of directories that the tar does not list. Opaque ones and what is below
     /// them have nothing to take from other layers.
-    fn note_unlisted(&self, root: Id, path: &mut Vec<u8>, stacking: &mut Stacking) {
-        let mut todo: Vec<(Id, Vec<u8>)> = vec![(root, path.clone())];
+    fn note_unlisted(&self, stacking: &mut Stacking) {
+        let mut todo = vec![(ROOT, Vec::new())];
         while let Some((dir, path)) = todo.pop() {
             if self.opaque.contains(&dir) {
                 continue;

@@ -39,7 +39,7 @@ use crate::{Error, Lease, Result, durable};
 
 pub use compression::{Compression, decompress};
 pub use mounts::LayerMounting;
-pub(crate) use mounts::Mounted;
+pub(crate) use mounts::{Mounted, Mounts};
 
 /// How a layer's files are made visible to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub struct Layers(Arc<Parts>);
 struct Parts {
     dir: PathBuf,
     db: Db,
-    mounts: mounts::Mounts,
+    mounts: Mounts,
     /// One layer becomes visible at a time.
     publishing: Mutex<()>,
 }
@@ -109,13 +109,18 @@ impl Layers {
         let new = dir.join("new");
         durable::make_dir(&new)?;
         durable::empty_dir(&new);
-        let mounts = mounts::Mounts::probe(&new, run_dir)?;
-        Ok(Layers(Arc::new(Parts {
+        let mounts = Mounts::probe(&new, run_dir)?;
+        Ok(Layers::with(dir, db, mounts))
+    }
+
+    /// The layers below `dir`, mounted by `mounts`.
+    pub(crate) fn with(dir: PathBuf, db: Db, mounts: Mounts) -> Layers {
+        Layers(Arc::new(Parts {
             dir,
             db,
             mounts,
             publishing: Mutex::default(),
-        })))
+        }))
     }
 
     /// How this kernel shows layers.

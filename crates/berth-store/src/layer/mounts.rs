@@ -103,12 +103,17 @@ impl Mounts {
         durable::make_dir(&attach_dir)?;
         sweep(&attach_dir);
         let (mounting, by) = probe(scratch, &attach_dir)?;
-        Ok(Mounts {
+        Ok(Mounts::as_told(mounting, by, attach_dir))
+    }
+
+    /// Mounts that way, whether the kernel can or not.
+    pub(crate) fn as_told(mounting: LayerMounting, by: By, attach_dir: PathBuf) -> Mounts {
+        Mounts {
             mounting,
             by,
             attach_dir,
             kept: Mutex::default(),
-        })
+        }
     }
 
     pub(crate) fn mounting(&self) -> LayerMounting {

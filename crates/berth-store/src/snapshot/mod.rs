@@ -13,6 +13,8 @@ mod commit;
 mod diff;
 pub(crate) mod overlay;
 mod stack;
+#[cfg(test)]
+mod tests;
 mod unlisted;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
