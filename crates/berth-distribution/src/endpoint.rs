@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::redirect::Policy;
+
 use crate::{ClientOptions, Error, ErrorKind, Result};
 
 /// The largest certificate or key file that is read, in bytes.
@@ -19,6 +21,9 @@ pub(crate) struct Endpoint {
     /// `scheme://host[:port]`, without a slash at the end.
     pub(crate) base: String,
     pub(crate) http: reqwest::Client,
+    /// The same, for requests with a long body: it takes what time it takes, as long as the other
+    /// side acknowledges bytes.
+    pub(crate) uploads: reqwest::Client,
     /// The same, but for token services: follows no redirect, so that credentials stay where they
     /// were meant to go.
     pub(crate) tokens: reqwest::Client,
@@ -61,12 +66,23 @@ fn endpoint(
     insecure: bool,
     mirror: bool,
 ) -> Result<Endpoint> {
-    let redirects = reqwest::redirect::Policy::limited(10);
-    let none = reqwest::redirect::Policy::none();
+    let client = |timeout: Option<Duration>, redirects| {
+        let mut builder = http_client(options, host, insecure)?.redirect(redirects);
+        if let Some(timeout) = timeout {
+            builder = builder.read_timeout(timeout);
+        }
+        builder.build().map_err(|e| {
+            Error::new(
+                ErrorKind::Internal,
+                format!("cannot make an HTTP client for {host}: {e}"),
+            )
+        })
+    };
     Ok(Endpoint {
         base,
-        http: http_client(options, host, insecure, redirects)?,
-        tokens: http_client(options, host, insecure, none)?,
+        http: client(Some(READ_TIMEOUT), Policy::limited(10))?,
+        uploads: client(None, Policy::limited(10))?,
+        tokens: client(Some(READ_TIMEOUT), Policy::none())?,
         mirror,
     })
 }
@@ -121,13 +137,11 @@ fn http_client(
     options: &ClientOptions,
     host: &str,
     insecure: bool,
-    redirects: reqwest::redirect::Policy,
-) -> Result<reqwest::Client> {
+) -> Result<reqwest::ClientBuilder> {
     let mut builder = reqwest::Client::builder()
         .user_agent(options.user_agent.clone())
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .redirect(redirects)
+        .tcp_user_timeout(READ_TIMEOUT)
         .no_proxy()
         .tls_danger_accept_invalid_certs(insecure);
     let exempt = options
@@ -154,12 +168,7 @@ fn http_client(
     for dir in &options.certs_dirs {
         builder = add_certificates(builder, &dir.join(host))?;
     }
-    builder.build().map_err(|e| {
-        Error::new(
-            ErrorKind::Internal,
-            format!("cannot make an HTTP client for {host}: {e}"),
-        )
-    })
+    Ok(builder)
 }
 
 /// `*.crt` are authorities, `NAME.cert` with `NAME.key` is what we show (docker's certs.d layout).
@@ -181,6 +190,9 @@ fn add_certificates(
                 let pem = read_pem(&path)?;
                 let certificates = reqwest::Certificate::from_pem_bundle(&pem)
                     .map_err(|e| invalid(&path, e.to_string()))?;
+                if certificates.is_empty() {
+                    return Err(invalid(&path, "it holds no certificate".into()));
+                }
                 builder = builder.tls_certs_merge(certificates);
             }
             Some("cert") => {

@@ -17,12 +17,7 @@ pub(crate) async fn inspect(
 ) -> Result<Inspected> {
     let reference = reference.clone().or_latest();
     let host = reference.registry_host();
-    let registry = client
-        .retry
-        .run(host, || {
-            Registry::connect(&client.options, host, auth, true)
-        })
-        .await?;
+    let registry = Registry::connect(&client.options, host, auth, true).await?;
     let target = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => digest.to_string(),
         (None, tag) => tag.unwrap_or_default().to_owned(),

@@ -93,7 +93,11 @@ impl Registry {
         let url = self.url(location);
         let mut answered = false;
         loop {
-            let mut request = configure(self.endpoint.http.request(method.clone(), &url));
+            let http = match method {
+                Method::PUT | Method::PATCH => &self.endpoint.uploads,
+                _ => &self.endpoint.http,
+            };
+            let mut request = configure(http.request(method.clone(), &url));
             // Upload locations may lie on another host, which gets no credentials.
             if url.starts_with(&format!("{}/", self.endpoint.base)) {
                 request = self.authorize(request, scope).await?;

@@ -67,15 +67,9 @@ impl Pull {
     /// Pulls through mirrors only (`None` where none answers), or from the registry itself.
     async fn through(&self, mirrors: bool) -> Option<Result<Pulled>> {
         let host = self.reference.registry_host();
-        let connect = || {
-            Registry::connect(
-                &self.client.options,
-                host,
-                self.options.auth.as_ref(),
-                mirrors,
-            )
-        };
-        let registry = match self.client.retry.run(host, connect).await {
+        let auth = self.options.auth.as_ref();
+        // Tried once: who has no network wants to know now.
+        let registry = match Registry::connect(&self.client.options, host, auth, mirrors).await {
             Ok(registry) => registry,
             Err(_) if mirrors => return None,
             Err(error) => return Some(Err(error)),

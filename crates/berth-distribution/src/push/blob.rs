@@ -11,6 +11,7 @@
 
 use std::io::SeekFrom;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_spec::Digest;
 use berth_spec::oci::image::Descriptor;
@@ -252,6 +253,12 @@ fn closing(location: &str, digest: &Digest) -> Result<String> {
     Ok(url.to_string())
 }
 
+/// How long sending so many bytes, and having them looked at, may take: a modem's time, and ten
+/// minutes.
+fn patience(bytes: u64) -> Duration {
+    Duration::from_secs(600 + bytes / 4096)
+}
+
 async fn put_whole(
     push: &Push,
     descriptor: &Descriptor,
@@ -278,6 +285,7 @@ async fn put_whole(
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
                 .take();
             let request = r
+                .timeout(patience(*size))
                 .header("content-type", "application/octet-stream")
                 .header("content-length", size.to_string());
             match taken.map_or_else(open, Ok) {
@@ -336,7 +344,8 @@ async fn patch_chunks(
         let response = push
             .registry
             .send(Method::PATCH, &at, &push.scope(), |r| {
-                r.header("content-type", "application/octet-stream")
+                r.timeout(patience(CHUNK))
+                    .header("content-type", "application/octet-stream")
                     .header("content-range", &range)
                     .header("content-length", chunk.len().to_string())
                     .body(chunk.clone())
@@ -352,7 +361,7 @@ async fn patch_chunks(
     let response = push
         .registry
         .send(Method::PUT, &closing(&at, digest)?, &push.scope(), |r| {
-            r.header("content-length", "0")
+            r.timeout(patience(*size)).header("content-length", "0")
         })
         .await?;
     if response.status().is_success() {

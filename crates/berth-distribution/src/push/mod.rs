@@ -8,6 +8,7 @@ mod blob;
 mod document;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_spec::oci::image::{CONFIG_MAX, Descriptor, media_type};
 use berth_spec::{Digest, Reference};
@@ -20,6 +21,9 @@ use crate::failure::Failure;
 use crate::pull::blocking;
 use crate::registry::Registry;
 use crate::{Error, ErrorKind, LayerPhase, Progress, ProgressSender, PushOptions, Pushed, Result};
+
+/// How long a registry may take over a manifest.
+const MANIFEST_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a push works with; cheap to clone.
 #[derive(Clone)]
@@ -52,11 +56,11 @@ pub(crate) async fn push(
     let (images, id) = (store.images().clone(), image_id.clone());
     let image = blocking(move || images.get(&id)).await?;
     let host = reference.registry_host();
-    let connect = || Registry::connect(&client.options, host, options.auth.as_ref(), false);
+    let registry = Registry::connect(&client.options, host, options.auth.as_ref(), false).await?;
     let push = Push {
         client: client.clone(),
         store: store.clone(),
-        registry: Arc::new(client.retry.run(host, connect).await?),
+        registry: Arc::new(registry),
         lease: store.lease()?,
         reference,
         progress,
@@ -140,7 +144,8 @@ impl Push {
             let response = self
                 .registry
                 .send(Method::PUT, &path, &self.scope(), |r| {
-                    r.header("content-type", &document.media_type)
+                    r.timeout(MANIFEST_PATIENCE)
+                        .header("content-type", &document.media_type)
                         .body(document.bytes.clone())
                 })
                 .await?;

@@ -4,3 +4,4 @@ mod bench;
 mod quirks;
 mod quirky;
 mod registry;
+mod tls;

@@ -381,3 +381,67 @@ async fn a_pull_that_is_broken_off_leaves_nothing() {
     });
     assert!(here.store.images().list().unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_stands_in_for_the_hub_and_sees_no_password() {
+    let here = TestStore::new();
+    let (quirks, id, _) = Quirks::with_image(&small_tar("x"));
+    let mirror = Quirky::start(quirks).await;
+    let client = client_with(ClientOptions {
+        mirrors: vec![format!("http://{}/", mirror.host())],
+        ..ClientOptions::default()
+    });
+    let options = PullOptions {
+        platform: None,
+        auth: Some(Credentials::basic("user", "secret")),
+    };
+    let name = reference("box:latest");
+    let pulled = client
+        .pull(&here.store, &name, options, ProgressSender::none())
+        .await
+        .unwrap();
+    assert_eq!(pulled.image_id, id);
+    assert_eq!(here.store.images().resolve("box").unwrap().id, id);
+    let seen = mirror.seen("");
+    assert!(seen.iter().all(|(_, _, auth, _)| auth.is_none()));
+    assert!(!mirror.seen("/v2/library/box/manifests/latest").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_token_is_exchanged_and_not_shown_to_the_registry() {
+    let here = TestStore::new();
+    let (mut quirks, id, _) = Quirks::with_image(&small_tar("x"));
+    quirks.token = Some("abc".into());
+    quirks.authorization = Some("Bearer abc".into());
+    let registry = Quirky::start(quirks).await;
+    let challenge = format!(
+        r#"Bearer realm="http://{}/token",service="s""#,
+        registry.host()
+    );
+    registry.set(|q| q.challenge = Some(challenge));
+    let auth = Credentials {
+        identity_token: berth_distribution::Secret::new("refresh me"),
+        ..Credentials::default()
+    };
+    let pulled = pull_with(&here.store, &registry, Some(auth)).await.unwrap();
+    assert_eq!(pulled.image_id, id);
+    let asked = registry.seen("/token");
+    assert_eq!((asked.len(), &asked[0].0), (1, &Method::POST));
+    let body = String::from_utf8(registry.quirks.lock().unwrap().token_form.clone()).unwrap();
+    assert!(body.contains("grant_type=refresh_token"), "{body}");
+    assert!(body.contains("refresh_token=refresh%20me"), "{body}");
+    assert!(body.contains("scope=repository%3Ax%3Apull"), "{body}");
+}
+
+#[tokio::test]
+async fn a_host_without_an_address() {
+    let error = client()
+        .login("no-such-host.invalid", &Credentials::basic("a", "b"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        error.to_string(),
+        "Get \"https://no-such-host.invalid/v2/\": dial tcp: lookup no-such-host.invalid: no such host"
+    );
+}

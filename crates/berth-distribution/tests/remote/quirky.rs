@@ -25,6 +25,8 @@ pub struct Quirks {
     pub authorization: Option<String>,
     /// Answered by `/token`, with what it must be asked by.
     pub token: Option<String>,
+    /// The form that the token was asked for with.
+    pub token_form: Vec<u8>,
     /// Where blobs are redirected to.
     pub blobs_elsewhere: Option<String>,
     /// The connection that carries this blob breaks after so many bytes, so often.
@@ -153,6 +155,7 @@ async fn answer(State(quirks): State<Arc<Mutex<Quirks>>>, request: Request) -> R
         header("range"),
     ));
     if path.starts_with("/token") {
+        quirks.token_form = body.to_vec();
         return match &quirks.token {
             Some(token) => {
                 format!(r#"{{"token":"{token}","refresh_token":"refresh"}}"#).into_response()
