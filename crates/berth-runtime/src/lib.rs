@@ -4,4 +4,5 @@
 pub mod capability;
 pub mod cgroup;
 pub mod defaults;
+pub mod device;
 pub mod seccomp;
