@@ -74,9 +74,13 @@ impl Cgroups {
             file: file.to_owned(),
             source,
         })?;
+        Self::from_mounts(layout::parse(&text))
+    }
+
+    fn from_mounts(mounts: Vec<layout::CgroupMount>) -> Result<Cgroups> {
         let mut trees = Vec::new();
         let mut unified = None;
-        for mount in layout::parse(&text) {
+        for mount in mounts {
             // A mount may be hidden under a later one.
             let Some(root) = Dir::mount_point(&mount.point) else {
                 continue;
