@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use berth_spec::Digest;
-use berth_store::{Layer, Lease, Result, RootMount, Store, StoreOptions};
+use berth_store::{Layer, LayerMounting, Lease, Result, RootMount, Store, StoreOptions};
 
 pub struct Bench {
     pub dir: tempfile::TempDir,
@@ -249,7 +249,23 @@ pub fn assert_same(one: &BTreeMap<String, Node>, two: &BTreeMap<String, Node>) {
     }
 }
 
-/// What the mount table of this process shows.
-pub fn mount_table() -> String {
-    fs::read_to_string("/proc/self/mountinfo").unwrap()
+/// What the mount table shows of the directories below `dir`.
+pub fn mounted_below(dir: &Path) -> Vec<String> {
+    let dir = dir.to_str().unwrap();
+    fs::read_to_string("/proc/self/mountinfo")
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains(dir))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A store leaves no mount behind, and has none in the table meanwhile if the kernel can do without.
+pub fn assert_no_mounts(bench: Bench) {
+    let Bench { dir, store, lease } = bench;
+    if store.layers().mounting() == LayerMounting::Detached {
+        assert_eq!(mounted_below(dir.path()), [""; 0]);
+    }
+    drop((store, lease));
+    assert_eq!(mounted_below(dir.path()), [""; 0]);
 }
