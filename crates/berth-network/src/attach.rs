@@ -13,8 +13,8 @@ use crate::port::{PortBinding, PublishedPort};
 use crate::record::{Endpoint, EndpointRequest, NetworkRecord};
 use crate::route;
 use crate::state::{
-    Member, Network, OPTION_BINDING, OPTION_MTU, Room, State, Veth, endpoint_rules, icc, new_id,
-    ruleset,
+    Member, Network, OPTION_BINDING, OPTION_MTU, Room, State, Veth, endpoint_rules, isolated,
+    new_id, ruleset,
 };
 use crate::veth::{self, Plan};
 use crate::{Error, Result};
@@ -76,7 +76,7 @@ pub(crate) fn attach(
     let wish = Wish {
         bridge: state.networks.get(&record.id).map_or(0, |n| n.bridge),
         mtu: mtu(&record, state.mtu),
-        isolated: !icc(&record, options),
+        isolated: isolated(&record, options),
         ip,
         prefix_len: record.subnet.map_or(32, |s| s.prefix_len()),
         mac: request.mac.unwrap_or_else(|| MacAddr::from_ipv4(ip)),

@@ -11,14 +11,27 @@ use crate::record::NetworkRecord;
 use crate::route::{self, Route};
 use crate::{Error, Result, sysctl};
 
+/// What a network wants of its bridge.
+pub(crate) struct Wish {
+    /// In bytes.
+    pub mtu: u32,
+    /// Its ports may talk to each other.
+    pub icc: bool,
+}
+
+/// Whether this kernel can lead bridged packets through the IP hooks (`br_netfilter`).
+pub(crate) fn passes_ip_hooks() -> bool {
+    std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
+}
+
 /// Makes the network's bridge, or brings the one that is there to what the network wants. Gives its number and whether it
 /// was made now.
-pub(crate) fn ensure(host: &mut Route, record: &NetworkRecord, mtu: u32) -> Result<(u32, bool)> {
+pub(crate) fn ensure(host: &mut Route, record: &NetworkRecord, wish: &Wish) -> Result<(u32, bool)> {
     let name = &record.bridge;
     let on = |e: io::Error| Error::kernel(format!("set up the bridge {name}"), e);
     let mut made = false;
     if host.link(name).map_err(on)?.is_none() {
-        let added = host.batch(vec![route::add_bridge(name, mac(record), mtu)]);
+        let added = host.batch(vec![route::add_bridge(name, mac(record), wish.mtu)]);
         match added {
             Ok(()) => made = true,
             Err(e) if route::exists(&e) => {}
@@ -31,6 +44,10 @@ pub(crate) fn ensure(host: &mut Route, record: &NetworkRecord, mtu: u32) -> Resu
         .map_err(on)?
         .ok_or_else(|| on(io::ErrorKind::NotFound.into()))?;
     let mut requests = vec![route::set_up(index)];
+    if !wish.icc && passes_ip_hooks() {
+        // Whatever the setting for all bridges becomes.
+        requests.push(route::pass_ip_hooks(name));
+    }
     requests.extend(address(record).map(|net| route::add_address(index, net)));
     host.batch(requests).map_err(on)?;
     Ok((index, made))

@@ -227,6 +227,11 @@ fn bind(protocol: Protocol, address: SocketAddr) -> Result<Option<OwnedFd>> {
         Ok(())
     };
     prepare().map_err(|e| Error::kernel(attempt(), e))?;
+    // Where the rules are gone for a moment, or do not apply, a client meets silence and tries again. IPv6 goes by here.
+    if address.is_ipv4() {
+        berth_sys::socket_filter::receive_nothing(&socket)
+            .map_err(|e| Error::kernel(attempt(), e))?;
+    }
     let hold = || -> rustix::io::Result<()> {
         net::bind(&socket, &address)?;
         // Only a listener keeps out those who also say SO_REUSEADDR.

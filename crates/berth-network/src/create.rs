@@ -11,7 +11,9 @@ use crate::names::Names;
 use crate::nft::Batch;
 use crate::options::NetworkOptions;
 use crate::record::{Driver, NetworkRecord, NetworkSpec};
-use crate::state::{Network, OPTION_BRIDGE, OPTION_MTU, State, network_rules, new_id, ruleset};
+use crate::state::{
+    Network, OPTION_BRIDGE, OPTION_MTU, State, icc, network_rules, new_id, ruleset,
+};
 use crate::{Error, Result, attach, bridge, subnet};
 
 /// Most networks of one engine: each costs a bridge, of which the kernel has some thousand.
@@ -148,8 +150,11 @@ pub(crate) fn create(
     record.dns = true;
     record.options = spec.options;
     record.labels = spec.labels;
-    let mtu = attach::mtu(&record, state.mtu);
-    let (index, _) = bridge::ensure(&mut state.route, &record, mtu)?;
+    let wish = bridge::Wish {
+        mtu: attach::mtu(&record, state.mtu),
+        icc: icc(&record, options),
+    };
+    let (index, _) = bridge::ensure(&mut state.route, &record, &wish)?;
     let mut batch = Batch::new();
     ruleset(names).add_network(&mut batch, &network_rules(&record, options));
     if let Err(e) = state.commit(batch) {

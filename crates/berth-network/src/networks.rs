@@ -10,7 +10,7 @@ use crate::options::NetworkOptions;
 use crate::record::{Driver, Endpoint, EndpointRequest, Existing, NetworkRecord, NetworkSpec};
 use crate::route::Route;
 use crate::sandbox::Sandbox;
-use crate::state::{Fresh, Room, State, icc, ruleset};
+use crate::state::{Fresh, Room, State, isolated, ruleset};
 use crate::watch::Watch;
 use crate::{Error, Result, attach, bridge, create, open, repair, veth};
 
@@ -39,7 +39,7 @@ impl Inner {
             self.background.aim(Target {
                 bridge: network.bridge,
                 mtu: attach::mtu(&network.record, state.mtu),
-                isolated: !icc(&network.record, &self.options),
+                isolated: isolated(&network.record, &self.options),
             });
         }
     }

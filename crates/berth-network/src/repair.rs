@@ -4,7 +4,7 @@ use crate::names::Names;
 use crate::options::NetworkOptions;
 use crate::record::Driver;
 use crate::route;
-use crate::state::{State, icc};
+use crate::state::{State, icc, isolated};
 use crate::{Error, Result, attach, bridge, sysctl};
 
 /// Builds what is missing: forwarding, bridges (and their ports), rules. Rules are replaced in one step, so there is no
@@ -44,12 +44,16 @@ fn one_bridge(state: &mut State, options: &NetworkOptions, id: &str) -> Result<(
     let Some(network) = networks.get_mut(id) else {
         return Ok(());
     };
-    let (index, made) = bridge::ensure(route, &network.record, attach::mtu(&network.record, *mtu))?;
+    let wish = bridge::Wish {
+        mtu: attach::mtu(&network.record, *mtu),
+        icc: icc(&network.record, options),
+    };
+    let (index, made) = bridge::ensure(route, &network.record, &wish)?;
     network.bridge = index;
     if !made {
         return Ok(());
     }
-    let isolated = !icc(&network.record, options);
+    let isolated = isolated(&network.record, options);
     let members = rooms
         .values()
         .flat_map(|room| &room.members)

@@ -252,6 +252,23 @@ pub(crate) fn add_bridge(name: &str, mac: MacAddr, mtu: u32) -> Request {
     ))
 }
 
+/// Leads what passes a bridge through the rules for IPv4, too.
+pub(crate) fn pass_ip_hooks(bridge: &str) -> Request {
+    Request {
+        message: RouteNetlinkMessage::NewLink(link(
+            0,
+            vec![
+                LinkAttribute::IfName(bridge.to_owned()),
+                LinkAttribute::LinkInfo(vec![
+                    LinkInfo::Kind(InfoKind::Bridge),
+                    LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::NfCallIpTables(true)])),
+                ]),
+            ],
+        )),
+        flags: 0,
+    }
+}
+
 /// A veth pair: `host` a port of the bridge `bridge`, `peer` born inside `netns`. Both are down.
 pub(crate) fn add_veth(
     host: &str,

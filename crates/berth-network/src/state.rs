@@ -105,6 +105,12 @@ pub(crate) fn icc(record: &NetworkRecord, options: &NetworkOptions) -> bool {
     option_is(record, OPTION_ICC, default)
 }
 
+/// Whether the bridge itself keeps the ports of a network apart. Where bridged packets pass the IP hooks, the rules do:
+/// a bridge would also stop what was published, since such packets do not leave it there.
+pub(crate) fn isolated(record: &NetworkRecord, options: &NetworkOptions) -> bool {
+    !icc(record, options) && !crate::bridge::passes_ip_hooks()
+}
+
 /// What the rules know of a network.
 pub(crate) fn network_rules(record: &NetworkRecord, options: &NetworkOptions) -> NetworkRules {
     let default = record.name != "bridge" || options.masquerade;

@@ -170,15 +170,18 @@ fn other_names_are_asked_outside() {
     let id = network(&world, "inner", 0);
     let (server, at) = join(&world, &id, request("server", vec![]));
     name_server(&server, "example.org");
-    let mut asking = request("client", vec![]);
+    let mut patient = request("patient", vec![]);
     // The first answers nothing: the second is asked.
-    asking.dns = vec![
+    patient.dns = vec![
         IpAddr::V4(subnet(&world, 0).hosts().nth(20).unwrap()),
         IpAddr::V4(at.ip),
     ];
+    let (patient, _) = join(&world, &id, patient);
+    let mut asking = request("client", vec![]);
+    asking.dns = vec![IpAddr::V4(at.ip)];
     let (client, client_at) = join(&world, &id, asking);
     let expected = vec![IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99))];
-    assert_eq!(ips(&ask(&client, "example.org.", RecordType::A)), expected);
+    assert_eq!(ips(&ask(&patient, "example.org.", RecordType::A)), expected);
     let unknown = ask(&client, "nowhere.example.", RecordType::A);
     assert_eq!(unknown.metadata.response_code, ResponseCode::NXDomain);
     assert_eq!(ips(&ask_tcp(&client, "example.org.")), expected);

@@ -91,7 +91,7 @@ fn udp_too() {
 #[test]
 fn a_port_has_one_holder() {
     let world = World::new();
-    let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let taken = world::listener();
     let port = taken.local_addr().unwrap().port();
     let sandbox = world.networks().sandbox().unwrap();
     let ask = |port| {

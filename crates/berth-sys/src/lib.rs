@@ -9,3 +9,4 @@ pub mod root;
 pub mod seccomp;
 pub mod signalfd;
 pub mod socket;
+pub mod socket_filter;

@@ -201,6 +201,14 @@ pub fn kept_from(place: impl AsFd, address: impl Into<SocketAddr>) -> bool {
     within(place.as_fd(), move || ask(address, REFUSAL).is_err())
 }
 
+/// A listener on all addresses, on a port that no client of this machine has by chance.
+pub fn listener() -> TcpListener {
+    let first = 20_000 + std::process::id() % 10_000;
+    (first..first + 1000)
+        .find_map(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port as u16)).ok())
+        .unwrap()
+}
+
 /// Runs a program with these words and expects it to succeed.
 pub fn run(words: &str) {
     let mut words = words.split_whitespace();
