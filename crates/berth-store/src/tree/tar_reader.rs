@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use tar_core::parse::{Limits, ParseEvent, Parser};
+use tar_core::parse::{Limits, ParseError, ParseEvent, Parser};
 
 use super::entry::{Entry, PATH_MAX};
 use crate::{Error, Result};
@@ -64,7 +64,11 @@ impl<R: Read> TarReader<R> {
             let event = self
                 .parser
                 .parse(&self.buffer[self.start..self.end])
-                .map_err(|e| invalid(self.position, &e.to_string()))?;
+                .map_err(|e| match e {
+                    // What Docker says of a file that is none.
+                    ParseError::Header(_) => invalid(self.position, "invalid tar header"),
+                    e => invalid(self.position, &e.to_string()),
+                })?;
             let (consumed, entry) = match event {
                 ParseEvent::NeedData { min_bytes } => {
                     if !self.fill(min_bytes)? {
