@@ -1,8 +1,21 @@
 //! From a bundle to a supervised process.
+//!
+//! Begin with [`launcher::Launcher`], which the engine forks before it has threads, and
+//! [`task::Task`], which is what it gives. `shim` is the process that looks after one container,
+//! `init` the ladder from a copy of it to the user's program. This crate knows images, networks and
+//! storage only as descriptors.
 #![forbid(unsafe_code)]
 
 pub mod capability;
 pub mod cgroup;
 pub mod defaults;
 pub mod device;
+mod error;
+pub mod launcher;
+mod process;
 pub mod seccomp;
+mod seccomp_filter;
+mod shim;
+pub mod task;
+
+pub use error::{Error, ErrorKind, Result};

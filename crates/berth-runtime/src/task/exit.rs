@@ -1,0 +1,115 @@
+//! How a process ended, and the file that tells of it.
+//!
+//! The shim writes `<dir>/exit` aside and renames it before anybody is told. It is not synced: it
+//! has to outlive processes, not the machine, for no container outlives that.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use berth_sys::root::RootFd;
+use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+/// Bytes an exit file may have.
+const FILE_MAX: u64 = 4096;
+const NAME: &str = "exit";
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitStatus {
+    /// What the program returned, or 128 + n after signal n.
+    pub code: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The kernel killed something in the container for want of memory.
+    pub oom_killed: bool,
+    pub at: Timestamp,
+}
+
+impl ExitStatus {
+    /// Ended by a signal, just now.
+    pub fn killed(signal: i32) -> Self {
+        Self {
+            code: 128 + signal,
+            signal: Some(signal),
+            oom_killed: false,
+            at: Timestamp::now(),
+        }
+    }
+
+    /// What waitid(2) told: whether it was a signal, and the number.
+    pub(crate) fn of(signaled: bool, number: i32, oom_killed: bool) -> Self {
+        let status = if signaled {
+            Self::killed(number)
+        } else {
+            Self {
+                code: number,
+                signal: None,
+                oom_killed: false,
+                at: Timestamp::now(),
+            }
+        };
+        Self {
+            oom_killed,
+            ..status
+        }
+    }
+
+    /// Reads the exit file of a container's directory; none where the process has not ended, or its
+    /// shim was killed.
+    pub fn read(dir: &Path) -> io::Result<Option<Self>> {
+        let root = RootFd::open(dir)?;
+        let file = match root.open_file(Path::new(NAME)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut text = Vec::new();
+        file.take(FILE_MAX).read_to_end(&mut text)?;
+        Ok(Some(serde_json::from_slice(&text)?))
+    }
+
+    /// Writes the exit file.
+    pub(crate) fn write(&self, dir: &RootFd) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+        let file = dir.open_with(Path::new("exit.new"), flags, Mode::RUSR | Mode::WUSR)?;
+        let text = serde_json::to_vec(self)?;
+        let mut rest = &text[..];
+        while !rest.is_empty() {
+            let n = rustix::io::write(&file, rest)?;
+            rest = &rest[n..];
+        }
+        rustix::fs::renameat(dir, "exit.new", dir, NAME)?;
+        Ok(())
+    }
+
+    /// Removes what an earlier start left.
+    pub(crate) fn clear(dir: &RootFd) -> io::Result<()> {
+        match rustix::fs::unlinkat(dir, NAME, rustix::fs::AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_come_back() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = RootFd::open(temp.path()).unwrap();
+        assert_eq!(ExitStatus::read(temp.path()).unwrap(), None);
+        let status = ExitStatus::of(true, 9, true);
+        assert_eq!(status.code, 137);
+        status.write(&dir).unwrap();
+        assert_eq!(ExitStatus::read(temp.path()).unwrap(), Some(status));
+        std::fs::write(temp.path().join("exit"), "{\"code\":").unwrap();
+        assert!(ExitStatus::read(temp.path()).is_err());
+        ExitStatus::clear(&dir).unwrap();
+        ExitStatus::clear(&dir).unwrap();
+        assert_eq!(ExitStatus::read(temp.path()).unwrap(), None);
+    }
+}
