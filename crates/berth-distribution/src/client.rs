@@ -12,7 +12,7 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::registry::Registry;
 use crate::retry::Retry;
-use crate::{Credentials, ProgressSender, Result, inspect, pull, push};
+use crate::{Credentials, ProgressSender, Result, inspect, pull, push, tags};
 
 /// How registries are reached. Nothing here is read from the environment: the daemon passes it in.
 #[derive(Debug, Clone, Default)]
@@ -193,6 +193,15 @@ impl Client {
         auth: Option<&Credentials>,
     ) -> Result<Inspected> {
         inspect::inspect(&self.shared, reference, auth).await
+    }
+
+    /// The tags of the repository that `reference` names, sorted.
+    pub async fn tags(
+        &self,
+        reference: &Reference,
+        auth: Option<&Credentials>,
+    ) -> Result<Vec<String>> {
+        tags::tags(&self.shared, reference, auth).await
     }
 }
 

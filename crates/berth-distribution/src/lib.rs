@@ -23,6 +23,7 @@ mod pull;
 mod push;
 mod registry;
 mod retry;
+mod tags;
 mod token;
 
 pub use client::{

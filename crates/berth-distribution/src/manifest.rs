@@ -170,7 +170,7 @@ pub(crate) async fn fetch(
 }
 
 /// A failed manifest request in the words that Docker's users know.
-fn explain(reference: &Reference, failure: Failure) -> Error {
+pub(crate) fn explain(reference: &Reference, failure: Failure) -> Error {
     if failure.has("NAME_UNKNOWN") {
         let name = reference.familiar_name();
         return Error::new(

@@ -152,6 +152,17 @@ async fn push_then_pull_gives_the_same_image() {
     assert_eq!(pulled.image_id, image.id);
     assert!(third.store.images().get(&image.id).unwrap().tags.is_empty());
 
+    let more = name.with_tag("2").unwrap();
+    let outcome = client.push(
+        &here.store,
+        &more,
+        &image.id,
+        PushOptions::default(),
+        ProgressSender::none(),
+    );
+    assert_eq!(outcome.await.unwrap().digest, pushed.digest);
+    assert_eq!(client.tags(&name, None).await.unwrap(), ["1", "2"]);
+
     let inspected = client.inspect(&name, None).await.unwrap();
     assert_eq!(inspected.descriptor.digest, pushed.digest);
     assert_eq!(inspected.platforms.len(), 1);
