@@ -62,9 +62,9 @@ impl Store {
         let opened = Db::open(&root.join("berth.db"))?;
         let content = Content::at(root.join("content"))?;
         let layers = Layers::at(root.join("layers"), &run_dir, opened.db.clone())?;
-        let snapshots = Snapshots::at(root.join("containers"), opened.db.clone(), layers.clone())?;
         let trash = root.join("trash");
-        durable::make_dir(&trash)?;
+        let (containers, db) = (root.join("containers"), opened.db.clone());
+        let snapshots = Snapshots::at(containers, trash.clone(), db, layers.clone())?;
         if opened.moved_aside.is_none() {
             collect::sweep_layers(&opened.db, &layers, &trash)?;
         }

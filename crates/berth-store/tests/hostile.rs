@@ -215,6 +215,11 @@ fn hard_links_to_nothing_directories_and_themselves() {
         &Tar::new().file("a", "x").hard_link("a", "a").finish(),
         &["a"],
     );
+    // To something in the directory that the link replaces.
+    refused(
+        &Tar::new().file("a/b", "x").hard_link("a", "a/b").finish(),
+        "a/b",
+    );
 }
 
 #[test]

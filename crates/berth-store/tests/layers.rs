@@ -178,6 +178,30 @@ fn what_is_imported_is_kept_to_the_byte() {
 }
 
 #[test]
+fn an_archive_may_stop_after_its_last_byte() {
+    let bench = Bench::new();
+    let whole = Tar::new()
+        .file("a", &"x".repeat(700))
+        .file("z", &"y".repeat(5000))
+        .finish();
+    // Header, content of two blocks, header, content: without padding and without an end.
+    let cut = &whole[..512 + 1024 + 512 + 5000];
+    let view = bench.view(&[bench.layer(cut)]);
+    assert_eq!(
+        fs::read_to_string(path(&view).join("z")).unwrap(),
+        "y".repeat(5000)
+    );
+    assert_eq!(
+        fs::read_to_string(path(&view).join("a")).unwrap(),
+        "x".repeat(700)
+    );
+    assert!(bench.import(&whole[..cut.len() - 1]).is_err());
+    // With padding, but without an end; with half of one.
+    bench.layer(&whole[..512 + 1024 + 512 + 5120]);
+    bench.layer(&whole[..512 + 1024 + 512 + 5120 + 512]);
+}
+
+#[test]
 fn compressed_or_not_it_is_one_layer() {
     use std::io::Write;
     let bench = Bench::new();

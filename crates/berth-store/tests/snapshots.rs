@@ -178,6 +178,54 @@ fn what_was_only_read_or_only_touched_by_a_copy_is_no_change() {
 }
 
 #[test]
+fn mount_points_made_for_a_container_are_no_change() {
+    let bench = Bench::new();
+    let below = base(&bench);
+    let stubs = |root: &Path| {
+        for dir in ["proc", "sys", "dev/pts", "dev/shm", "run/secrets"] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        for file in [
+            "etc/hosts",
+            "etc/resolv.conf",
+            "etc/hostname",
+            "dev/console",
+            ".dockerenv",
+        ] {
+            fs::write(root.join(file), "").unwrap();
+        }
+    };
+    let snapshots = bench.store.snapshots();
+    let shown = |key: &str| -> Vec<String> {
+        snapshots
+            .diff(key)
+            .unwrap()
+            .into_iter()
+            .map(|change| change.path)
+            .collect()
+    };
+    let root = bench.snapshot("c", std::slice::from_ref(&below));
+    stubs(&path(&root));
+    assert_eq!(shown("c"), [""; 0]);
+    let layer = snapshots.commit(&bench.lease, "c").unwrap();
+    assert_eq!(layer.size, 1024, "the empty layer");
+    // Written to, they are changes as any other; so is what stands beside them.
+    fs::write(path(&root).join("etc/hosts"), "127.0.0.1 me").unwrap();
+    fs::create_dir(path(&root).join("run/mine")).unwrap();
+    assert_eq!(shown("c"), ["/etc", "/etc/hosts", "/run", "/run/mine"]);
+    // What the image has is not taken for one.
+    let layer = snapshots.commit(&bench.lease, "c").unwrap();
+    let root = bench.snapshot("d", &[below, layer.diff_id]);
+    fs::write(path(&root).join("etc/hosts"), "").unwrap();
+    assert_eq!(shown("d"), ["/etc", "/etc/hosts"]);
+    // An image of nothing at all.
+    let root = bench.snapshot("e", &[]);
+    fs::create_dir(path(&root).join("etc")).unwrap();
+    stubs(&path(&root));
+    assert_eq!(shown("e"), [""; 0]);
+}
+
+#[test]
 fn whiteouts_hide_what_lies_below() {
     let bench = Bench::new();
     let below = base(&bench);

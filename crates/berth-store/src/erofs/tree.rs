@@ -175,6 +175,11 @@ impl Tree {
         }
     }
 
+    /// All nodes, also those that have lost their names.
+    pub(crate) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        self.nodes.iter_mut()
+    }
+
     pub(crate) fn entries(&self, dir: Id) -> impl Iterator<Item = (&[u8], Id)> {
         let entries = match &self.node(dir).kind {
             Kind::Directory { entries, .. } => Some(entries),

@@ -233,6 +233,14 @@ impl Builder {
                 crate::tree::entry::shown(&entry.link)
             ))
         })?;
+        // A directory makes room first; what was in it can be no target then.
+        if self
+            .tree
+            .lookup(dir, base)
+            .is_some_and(|id| self.tree.node(id).is_directory())
+        {
+            self.tree.unlink(dir, base);
+        }
         let target = names.split_last().and_then(|(last, parents)| {
             let dir = self.directory(parents, Missing::Refuse).ok()?;
             self.tree.lookup(dir, last)

@@ -9,7 +9,7 @@ use berth_spec::Digest;
 use super::entries::{Builder, Limits};
 use super::sink::Sink;
 use super::{Layer, LayerForm, Layers, Stacking};
-use crate::erofs::tree::Data;
+use crate::erofs::tree::{Data, Kind, Tree};
 use crate::erofs::write::{Devices, write};
 use crate::hash::Hasher;
 use crate::tree::entry::{Entry, refused};
@@ -69,7 +69,7 @@ struct Incoming {
     size: u64,
     /// Length of the side file, if there is one.
     side: Option<u64>,
-    tree: crate::erofs::tree::Tree,
+    tree: Tree,
     stacking: Stacking,
 }
 
@@ -101,8 +101,9 @@ impl Staging {
         })?;
         tar.sync_all()
             .map_err(|e| Error::io("cannot sync the layer", e))?;
+        let (mut tree, stacking) = builder.finish();
+        side.take_torn(&mut tree, &tar, size)?;
         let side = side.finish()?;
-        let (tree, stacking) = builder.finish();
         Ok(Incoming {
             diff_id,
             size,
@@ -198,17 +199,60 @@ impl Side {
                 "the sparse files are too large together",
             ));
         }
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(create(&self.path)?),
-        };
         let mut copy = || {
+            let file = self.file()?;
             file.seek(SeekFrom::Start(begin))?;
             let regions = entry.sparse.as_deref().unwrap_or_default();
             write_regions(file, &mut reader.content(), regions)
         };
         copy().map_err(|e| Error::io(format_args!("cannot write {}", self.path.display()), e))?;
         Ok(begin / BLOCK)
+    }
+
+    /// Takes the content of the file at the end of a tar that stops in the middle of a block: the
+    /// kernel reads whole blocks.
+    fn take_torn(&mut self, tree: &mut Tree, tar: &File, size: u64) -> Result<()> {
+        let whole = size / BLOCK;
+        if size == whole * BLOCK {
+            return Ok(());
+        }
+        let mut moved = None;
+        for node in tree.nodes_mut() {
+            let Kind::File { size, data } = &mut node.kind else {
+                continue;
+            };
+            if let Data::Tar(block) = *data
+                && block + size.div_ceil(BLOCK) > whole
+            {
+                let begin = match moved {
+                    Some(begin) => begin,
+                    None => *moved.insert(self.append(tar, block * BLOCK, *size)?),
+                };
+                *data = Data::Side(begin);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies `len` bytes of `tar`; the block where they begin here.
+    fn append(&mut self, mut tar: &File, at: u64, len: u64) -> Result<u64> {
+        let begin = self.end;
+        self.end = begin + len.next_multiple_of(BLOCK);
+        let mut copy = || {
+            let file = self.file()?;
+            file.seek(SeekFrom::Start(begin))?;
+            tar.seek(SeekFrom::Start(at))?;
+            io::copy(&mut tar.take(len), file)
+        };
+        copy().map_err(|e| Error::io(format_args!("cannot write {}", self.path.display()), e))?;
+        Ok(begin / BLOCK)
+    }
+
+    fn file(&mut self) -> Result<&mut File> {
+        Ok(match &mut self.file {
+            Some(file) => file,
+            none => none.insert(create(&self.path)?),
+        })
     }
 
     /// The length of the file, once it is on disk.

@@ -6,6 +6,8 @@ use std::path::Path;
 use berth_sys::root::RootFd;
 use rustix::io::Errno;
 
+use super::below::Below;
+use super::stubs::is_stub;
 use crate::layer::pipe::pipe;
 use crate::layer::{Layer, Layers};
 use crate::tree::tar_writer::{Header, TarWriter};
@@ -13,12 +15,18 @@ use crate::tree::walk::{Found, Next, walk};
 use crate::tree::{Failure, write_found, xattr};
 use crate::{Error, ErrorKind, Lease, Result};
 
-/// Makes a layer of the upper directory at `upper`: packed, hashed, written and indexed in one pass.
-pub(super) fn commit(layers: &Layers, lease: &Lease, upper: &Path) -> Result<Layer> {
+/// Makes a layer of the upper directory at `upper` over the mounted layers `below`: packed, hashed,
+/// written and indexed in one pass.
+pub(super) fn commit(
+    layers: &Layers,
+    lease: &Lease,
+    upper: &Path,
+    below: &RootFd,
+) -> Result<Layer> {
     let (mut writer, mut reader) = pipe();
     std::thread::scope(|scope| {
         let packer = scope.spawn(move || {
-            pack(upper, &mut writer)?;
+            pack(upper, below, &mut writer)?;
             writer
                 .finish()
                 .map_err(|e| Error::io("cannot pack the snapshot", e))
@@ -40,26 +48,33 @@ fn is_broken_pipe(imported: &Result<Layer>) -> bool {
 }
 
 /// Writes the upper directory as a layer's tar. The same tree gives the same bytes.
-pub(super) fn pack(upper: &Path, out: &mut dyn Write) -> Result<()> {
+fn pack(upper: &Path, below: &RootFd, out: &mut dyn Write) -> Result<()> {
+    let below = Below(below);
     let failed = |e: std::io::Error| Error::io("cannot pack the snapshot", e);
     let root = RootFd::open(upper).map_err(failed)?;
     let mut writer = TarWriter::new(out);
-    walk(root.into_fd(), &mut |found| append(&mut writer, found))
-        .and_then(|()| writer.finish().map_err(Failure::Io))
-        .map(drop)
-        .map_err(|e| match e {
-            Failure::Io(e) => failed(e),
-            Failure::Found(text, e) => Error::io(text, e),
-        })
+    walk(root.into_fd(), &mut |found| {
+        append(&mut writer, found, &below)
+    })
+    .and_then(|()| writer.finish().map_err(Failure::Io))
+    .map(drop)
+    .map_err(|e| match e {
+        Failure::Io(e) => failed(e),
+        Failure::Found(text, e) => Error::io(text, e),
+    })
 }
 
 fn append<W: Write>(
     writer: &mut TarWriter<W>,
     found: &Found,
+    below: &Below<'_>,
 ) -> std::result::Result<Next, Failure> {
     if found.path.is_empty() {
         // The layer's root is that of the layers below.
         return Ok(Next::Enter);
+    }
+    if is_stub(found, below)? {
+        return Ok(Next::Pass);
     }
     if found.is_whiteout() {
         mark(writer, &whiteout(&found.path))?;

@@ -5,15 +5,14 @@
 //! - A file whose mode, owner, device, size or modification time differs is modified; a directory
 //!   whose mode or owner does, or with any change below it (the root excepted).
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use berth_sys::root::RootFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, openat2, statat};
 use rustix::io::Errno;
 
+use super::below::{Below, differs, is_directory};
 use super::commit::is_opaque;
+use super::stubs::is_stub;
 use super::{Change, ChangeKind};
 use crate::tree::walk::{Found, Next, names_in, walk};
 use crate::{Error, Result};
@@ -23,10 +22,13 @@ pub(super) fn diff(upper: &Path, layers: &RootFd) -> Result<Vec<Change>> {
     let failed = |e: std::io::Error| Error::io("cannot compare the snapshot", e);
     let upper = RootFd::open(upper).map_err(failed)?;
     let mut differ = Differ {
-        layers,
+        below: Below(layers),
         changes: Vec::new(),
     };
     walk(upper.into_fd(), &mut |found| {
+        if is_stub(found, &differ.below)? {
+            return Ok(Next::Pass);
+        }
         differ.visit(found)?;
         Ok::<_, Errno>(Next::Enter)
     })
@@ -35,13 +37,13 @@ pub(super) fn diff(upper: &Path, layers: &RootFd) -> Result<Vec<Change>> {
 }
 
 struct Differ<'a> {
-    layers: &'a RootFd,
+    below: Below<'a>,
     changes: Vec<(Vec<u8>, ChangeKind)>,
 }
 
 impl Differ<'_> {
     fn visit(&mut self, found: &Found) -> std::result::Result<(), Errno> {
-        let below = stat(self.layers, &found.path)?;
+        let below = self.below.stat(&found.path)?;
         if found.is_whiteout() {
             if below.is_some() {
                 self.changes.push((found.path.clone(), ChangeKind::Deleted));
@@ -65,7 +67,7 @@ impl Differ<'_> {
     /// An opaque directory deletes what the layers have in it and it has not.
     fn hidden(&mut self, found: &Found) -> std::result::Result<(), Errno> {
         let here = names_in(found.handle())?;
-        let handle = open(self.layers, &found.path)?;
+        let handle = self.below.open(&found.path)?;
         for name in names_in(&handle)? {
             if here.binary_search(&name).is_err() {
                 let mut path = found.path.clone();
@@ -96,40 +98,4 @@ impl Differ<'_> {
             })
             .collect()
     }
-}
-
-fn differs(new: &Stat, old: &Stat) -> bool {
-    let mut differs = new.st_mode != old.st_mode
-        || new.st_uid != old.st_uid
-        || new.st_gid != old.st_gid
-        || new.st_rdev != old.st_rdev;
-    if !is_directory(new) {
-        differs |= new.st_size != old.st_size
-            || (new.st_mtime, new.st_mtime_nsec) != (old.st_mtime, old.st_mtime_nsec);
-    }
-    differs
-}
-
-fn is_directory(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-}
-
-/// What the layers have under a path, no link followed.
-fn stat(layers: &RootFd, path: &[u8]) -> std::result::Result<Option<Stat>, Errno> {
-    match open(layers, path) {
-        Ok(handle) => statat(&handle, "", AtFlags::EMPTY_PATH).map(Some),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-fn open(layers: &RootFd, path: &[u8]) -> std::result::Result<std::os::fd::OwnedFd, Errno> {
-    let path = if path.is_empty() { b"." } else { path };
-    openat2(
-        layers,
-        OsStr::from_bytes(path),
-        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
-    )
 }

@@ -9,14 +9,18 @@
 //! mount is a descriptor, which moves into a container's mount namespace and goes with it; the
 //! host's mount table never shows it.
 
+mod below;
 mod commit;
 mod diff;
 pub(crate) mod overlay;
 mod stack;
+mod stubs;
 #[cfg(test)]
 mod tests;
 mod unlisted;
 
+use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +39,7 @@ pub struct Snapshots(Arc<Parts>);
 
 struct Parts {
     dir: PathBuf,
+    trash: PathBuf,
     db: Db,
     layers: Layers,
 }
@@ -81,10 +86,17 @@ impl RootMount {
 }
 
 impl Snapshots {
-    /// The snapshots below `dir`, of which `db` keeps the record.
-    pub(crate) fn at(dir: PathBuf, db: Db, layers: Layers) -> Result<Snapshots> {
+    /// The snapshots below `dir`, of which `db` keeps the record. `trash` is on the same file system
+    /// and swept at start.
+    pub(crate) fn at(dir: PathBuf, trash: PathBuf, db: Db, layers: Layers) -> Result<Snapshots> {
         durable::make_dir(&dir)?;
-        Ok(Snapshots(Arc::new(Parts { dir, db, layers })))
+        durable::make_dir(&trash)?;
+        Ok(Snapshots(Arc::new(Parts {
+            dir,
+            trash,
+            db,
+            layers,
+        })))
     }
 
     /// Makes an empty writable layer over `layers` (lowest first).
@@ -171,24 +183,31 @@ impl Snapshots {
     /// Removes the snapshot and all that was written to it. One that is not there is no error.
     pub fn remove(&self, key: &str) -> Result<()> {
         check_key(key)?;
-        self.0.db.write(|tx| {
-            tx.execute("DELETE FROM snapshot WHERE key = ?", [key])?;
-            Ok(())
-        })?;
+        // Out of sight first: what a crash leaves behind then is in the trash.
+        let mut condemned = Vec::new();
         for part in ["upper", "work"] {
             let path = self.path(key).join(part);
-            match std::fs::remove_dir_all(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            let to = self.0.trash.join(durable::unique_name()?);
+            match fs::rename(&path, &to) {
+                Ok(()) => condemned.push(to),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => {
                     return Err(Error::io(
                         format_args!("cannot remove {}", path.display()),
                         e,
                     ));
                 }
-                _ => {}
             }
         }
+        self.0
+            .db
+            .write(|tx| tx.execute("DELETE FROM snapshot WHERE key = ?", [key]))?;
         // Its owner may keep more there, and removes it then.
-        let _ = std::fs::remove_dir(self.path(key));
+        let _ = fs::remove_dir(self.path(key));
+        for path in condemned {
+            fs::remove_dir_all(&path)
+                .map_err(|e| Error::io(format_args!("cannot remove {}", path.display()), e))?;
+        }
         Ok(())
     }
 
@@ -208,18 +227,20 @@ impl Snapshots {
         stack::view(&self.0.layers, layers)
     }
 
-    /// What `docker diff` shows: the snapshot against its layers, in the order of the paths.
+    /// What `docker diff` shows: the snapshot against its layers, in the order of the paths. Mount
+    /// points that were made for `/proc`, `/etc/hosts` and the like do not count.
     pub fn diff(&self, key: &str) -> Result<Vec<Change>> {
         let layers = stack::view(&self.0.layers, &self.layers(key)?)?.root()?;
         diff::diff(&self.path(key).join("upper"), &layers)
     }
 
-    /// Makes a layer of what was written to the snapshot, which stays as it is.
+    /// Makes a layer of what was written to the snapshot, which stays as it is. Mount points are left
+    /// out as in [`Snapshots::diff`]. The same content gives the same layer, but for modification
+    /// times.
     pub fn commit(&self, lease: &Lease, key: &str) -> Result<Layer> {
-        if !self.exists(key)? {
-            return Err(not_found(key));
-        }
-        commit::commit(&self.0.layers, lease, &self.path(key).join("upper"))
+        let layers = &self.0.layers;
+        let below = stack::view(layers, &self.layers(key)?)?.root()?;
+        commit::commit(layers, lease, &self.path(key).join("upper"), &below)
     }
 
     /// Bytes on disk that the snapshot holds beyond its layers.

@@ -107,7 +107,13 @@ fn look(mounting: LayerMounting, by: By) -> (Vec<String>, Vec<String>) {
     let db = Db::open(&dir.path().join("berth.db")).unwrap().db;
     let mounts = Mounts::as_told(mounting, by, attach.clone());
     let layers_ = Layers::with(dir.path().join("layers"), db.clone(), mounts);
-    let snapshots = Snapshots::at(dir.path().join("containers"), db, layers_.clone()).unwrap();
+    let snapshots = Snapshots::at(
+        dir.path().join("containers"),
+        dir.path().join("trash"),
+        db,
+        layers_.clone(),
+    )
+    .unwrap();
     let lease = Leases::default().lease();
     let diff_ids: Vec<_> = layers()
         .iter()

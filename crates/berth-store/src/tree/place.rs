@@ -231,8 +231,15 @@ impl<'a> Placer<'a> {
             return Ok(());
         }
         self.make_room(place, false)?;
-        linkat(&dir, last, &place.parent, place.name, AtFlags::empty())
-            .map_err(|e| Error::io(format_args!("cannot make {}", shown(&place.path)), e))
+        match linkat(&dir, last, &place.parent, place.name, AtFlags::empty()) {
+            Ok(()) => Ok(()),
+            // It was in the directory that made room.
+            Err(Errno::NOENT) => Err(about("it is not there any more")),
+            Err(e) => Err(Error::io(
+                format_args!("cannot make {}", shown(&place.path)),
+                e,
+            )),
+        }
     }
 
     /// Removes what stands in the way. Whether a directory stands there that may stay.
