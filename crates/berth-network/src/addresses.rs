@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn in_turn_late_reuse_and_an_end() {
         let mut pool = addresses("10.0.0.0/29", None);
-        let mut next = |pool: &mut Addresses| pool.next("n").ok();
+        let next = |pool: &mut Addresses| pool.next("n").ok();
         // .1 is the gateway, .3 reserved, .7 broadcast.
         assert_eq!(next(&mut pool), Some(ip(2)));
         assert_eq!(next(&mut pool), Some(ip(4)));

@@ -46,8 +46,7 @@ pub(crate) fn mtu(record: &NetworkRecord, default: u32) -> u32 {
         .unwrap_or(default)
 }
 
-/// Joins the sandbox to the network; all or nothing. The second value is what remains of a failed attempt: an interface
-/// that somebody has to remove.
+/// Joins the sandbox to the network; all or nothing.
 pub(crate) fn attach(
     state: &mut State,
     (names, options): (&Names, &NetworkOptions),
@@ -146,7 +145,7 @@ fn check(
     request.ports.iter().try_for_each(check_port)
 }
 
-fn check_port(binding: &PortBinding) -> Result<()> {
+pub(crate) fn check_port(binding: &PortBinding) -> Result<()> {
     if binding.container_port == 0 {
         return Err(Error::Invalid("invalid containerPort: 0".into()));
     }
@@ -158,7 +157,7 @@ fn check_port(binding: &PortBinding) -> Result<()> {
     }
 }
 
-fn default_binding(record: &NetworkRecord, options: &NetworkOptions) -> Option<IpAddr> {
+pub(crate) fn default_binding(record: &NetworkRecord, options: &NetworkOptions) -> Option<IpAddr> {
     record
         .options
         .get(OPTION_BINDING)
@@ -307,13 +306,13 @@ fn configure(room: &mut Room, host: &mut route::Route, veth: &Veth, wish: &Wish)
     room.route.batch(requests).map_err(on)
 }
 
-/// Takes the sandbox out of a network; gives the name of the interface's end on the host, which is still there.
+/// Takes the sandbox out of a network; gives what was there, whose interface still is.
 pub(crate) fn detach(
     state: &mut State,
     names: &Names,
     sandbox_id: &str,
     network: &str,
-) -> Result<String> {
+) -> Result<Member> {
     let (id, name) = {
         let record = &state.network(network)?.record;
         (record.id.clone(), record.name.clone())
@@ -337,7 +336,7 @@ pub(crate) fn detach(
     if lost_route {
         elect_route(state, sandbox_id);
     }
-    Ok(member.veth.host)
+    Ok(member)
 }
 
 /// Frees addresses and ports and takes back the rules of these endpoints.

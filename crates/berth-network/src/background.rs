@@ -1,13 +1,15 @@
 //! What is done off the critical path, by one thread: sandboxes made ahead, and the remains of released ones removed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::conntrack;
 use crate::names::Names;
 use crate::netns::Directory;
+use crate::port::{Protocol, PublishedPort};
 use crate::route::Route;
 use crate::state::{Fresh, new_id};
 use crate::veth::{self, Plan};
@@ -44,6 +46,8 @@ struct Desk {
     target: Option<Target>,
     ready: VecDeque<Fresh>,
     remains: VecDeque<Remains>,
+    /// Ports of the host whose UDP connections are to be forgotten.
+    forget: BTreeSet<u16>,
     /// Making one failed; it is tried again when somebody has missed it.
     tired: bool,
     breathe: bool,
@@ -120,6 +124,19 @@ impl Background {
         self.inner.make(host, target)
     }
 
+    /// Makes the kernel forget UDP connections to those of these ports that are UDP's: they lead elsewhere now.
+    pub(crate) fn forget_udp(&self, ports: &[PublishedPort]) {
+        let mut udp = ports
+            .iter()
+            .filter(|p| p.protocol == Protocol::Udp)
+            .map(|p| p.host_port)
+            .peekable();
+        if udp.peek().is_some() {
+            lock(&self.inner.desk).forget.extend(udp);
+            self.inner.news.notify_all();
+        }
+    }
+
     /// Hands over what remains of a sandbox.
     pub(crate) fn bury(&self, remains: Remains) {
         lock(&self.inner.desk).remains.push_back(remains);
@@ -158,6 +175,7 @@ fn remains_of(fresh: Fresh) -> Remains {
 enum Job {
     Make(Target),
     Bury(Remains),
+    Forget(BTreeSet<u16>),
     Look,
     Stop,
 }
@@ -173,6 +191,11 @@ impl Inner {
                     self.directory.unbind(&remains.id);
                     fading.extend(remains.veths);
                 }
+                Job::Forget(ports) => {
+                    if let Err(e) = conntrack::forget_udp(&ports) {
+                        tracing::warn!("UDP clients of {ports:?} may be led astray: {e}");
+                    }
+                }
                 Job::Look => remove_faded(&mut host, &mut fading),
                 Job::Stop => return,
             }
@@ -186,6 +209,9 @@ impl Inner {
                 let unused: Vec<_> = desk.ready.drain(..).collect();
                 desk.remains.extend(unused.into_iter().map(remains_of));
                 return desk.remains.pop_front().map_or(Job::Stop, Job::Bury);
+            }
+            if !desk.forget.is_empty() {
+                return Job::Forget(std::mem::take(&mut desk.forget));
             }
             if desk.remains.len() > PATIENCE
                 && let Some(remains) = desk.remains.pop_front()

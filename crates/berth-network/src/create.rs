@@ -86,7 +86,11 @@ pub(crate) fn predefined(state: &mut State, names: &Names, options: &NetworkOpti
 }
 
 /// What Docker shows as options of its default network.
-fn default_options(names: &Names, options: &NetworkOptions, mtu: u32) -> BTreeMap<String, String> {
+pub(crate) fn default_options(
+    names: &Names,
+    options: &NetworkOptions,
+    mtu: u32,
+) -> BTreeMap<String, String> {
     let binding = options
         .default_binding
         .map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string());

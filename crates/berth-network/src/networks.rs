@@ -7,12 +7,13 @@ use crate::dns::{self, Resolver};
 use crate::names::Names;
 use crate::netns::Directory;
 use crate::options::NetworkOptions;
+use crate::port::{PortBinding, PublishedPort};
 use crate::record::{Driver, Endpoint, EndpointRequest, Existing, NetworkRecord, NetworkSpec};
 use crate::route::Route;
 use crate::sandbox::Sandbox;
 use crate::state::{Fresh, Room, State, isolated, ruleset};
 use crate::watch::Watch;
-use crate::{Error, Result, attach, bridge, create, open, repair, veth};
+use crate::{Error, Result, attach, bridge, create, open, publish, repair, veth};
 
 /// All networks of one engine. Every call blocks and may be made from any thread.
 #[derive(Debug)]
@@ -191,6 +192,7 @@ impl Networks {
         });
         let first = names(&endpoint.network_id) && named == 1;
         drop(state);
+        self.inner.background.forget_udp(&endpoint.ports);
         if first && let Err(e) = self.answer_in(sandbox) {
             self.detach(sandbox.id(), &endpoint.network_id)?;
             return Err(e);
@@ -198,14 +200,34 @@ impl Networks {
         Ok(endpoint)
     }
 
+    /// Publishes more ports of an endpoint while its container runs; all or none. Record what comes back.
+    pub fn publish(&self, endpoint_id: &str, ports: &[PortBinding]) -> Result<Endpoint> {
+        let Inner { names, options, .. } = &*self.inner;
+        let mut state = self.inner.state();
+        let endpoint = publish::publish(&mut state, names, options, endpoint_id, ports)?;
+        drop(state);
+        self.inner.background.forget_udp(&endpoint.ports);
+        Ok(endpoint)
+    }
+
+    /// Takes back published ports of an endpoint. Record what comes back.
+    pub fn unpublish(&self, endpoint_id: &str, ports: &[PublishedPort]) -> Result<Endpoint> {
+        let mut state = self.inner.state();
+        let endpoint = publish::unpublish(&mut state, &self.inner.names, endpoint_id, ports)?;
+        drop(state);
+        self.inner.background.forget_udp(ports);
+        Ok(endpoint)
+    }
+
     /// Takes the sandbox out of a network: ports, addresses and interface go.
     pub fn detach(&self, sandbox_id: &str, network: &str) -> Result<()> {
         let mut state = self.inner.state();
-        let interface = attach::detach(&mut state, &self.inner.names, sandbox_id, network)?;
+        let left = attach::detach(&mut state, &self.inner.names, sandbox_id, network)?;
         drop(state);
+        self.inner.background.forget_udp(&left.endpoint.ports);
         // Others need not wait for the kernel's grace periods.
         let mut host = Route::open().map_err(|e| Error::kernel("open a netlink socket", e))?;
-        veth::remove(&mut host, &interface);
+        veth::remove(&mut host, &left.veth.host);
         Ok(())
     }
 
@@ -225,6 +247,9 @@ impl Networks {
         };
         attach::forget(&mut state, &self.inner.names, &room.members);
         drop(state);
+        for member in &room.members {
+            self.inner.background.forget_udp(&member.endpoint.ports);
+        }
         self.inner.resolver.close(sandbox_id);
         let spare = room.spare.into_iter().map(|veth| veth.host);
         let used = room.members.into_iter().map(|member| member.veth.host);

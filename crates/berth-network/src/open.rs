@@ -10,7 +10,7 @@ use crate::nft::Nft;
 use crate::options::NetworkOptions;
 use crate::proxy::Doors;
 use crate::record::{Driver, Endpoint, Existing, SandboxRecord};
-use crate::route::Route;
+use crate::route::{Links, Route};
 use crate::state::{Member, Room, State, Veth};
 use crate::{Error, Result, create, repair, veth};
 
@@ -49,15 +49,22 @@ pub(crate) fn open(
             .iter()
             .flat_map(|s| &s.endpoints)
             .any(|e| e.network_id == record.id);
-        if record.name == "bridge" && empty {
-            follow_options(&mut state, &mut record, names, options);
+        if record.name == "bridge" {
+            record.options = create::default_options(names, options, mtu);
+            if empty {
+                follow_options(&mut state, &mut record, names, options);
+            }
         }
         create::admit(&mut state, record);
     }
     create::predefined(&mut state, names, options)?;
+    let links = state
+        .route
+        .links()
+        .map_err(|e| Error::kernel("list interfaces", e))?;
     for record in existing.sandboxes {
         let id = record.id.clone();
-        match take_over(&mut state, directory, record) {
+        match take_over(&mut state, directory, &links, record) {
             Ok(true) => {}
             Ok(false) => tracing::warn!("network sandbox {id} did not survive"),
             Err(e) => tracing::warn!(
@@ -93,13 +100,18 @@ fn follow_options(
 }
 
 /// Takes over a sandbox and those of its endpoints that are still whole. False if it is gone.
-fn take_over(state: &mut State, directory: &Directory, record: SandboxRecord) -> Result<bool> {
+fn take_over(
+    state: &mut State,
+    directory: &Directory,
+    host: &Links,
+    record: SandboxRecord,
+) -> Result<bool> {
     let Some((sandbox, mut inside)) = directory.find(&record.id)? else {
         return Ok(false);
     };
-    let on = |e: io::Error| Error::kernel("list interfaces", e);
-    let host = state.route.links().map_err(on)?;
-    let within = inside.links().map_err(on)?;
+    let within = inside
+        .links()
+        .map_err(|e| Error::kernel(format!("list interfaces of sandbox {}", record.id), e))?;
     let mut members = Vec::new();
     for endpoint in record.endpoints {
         let ends = (

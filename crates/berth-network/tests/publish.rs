@@ -2,7 +2,8 @@
 #![allow(dead_code)]
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use berth_network::{Error, HostPort, Protocol};
 
@@ -174,4 +175,64 @@ fn ipv6_addresses_of_the_host_lead_to_the_container_too() {
     // The port is free at once.
     world.networks().release(server.id()).unwrap();
     TcpListener::bind((Ipv6Addr::UNSPECIFIED, tcp6.host_port)).unwrap();
+}
+
+#[test]
+fn ports_come_and_go_while_the_container_runs() {
+    let world = World::new();
+    let (server, at) = world.member("server", vec![]);
+    serve(&server, 80);
+    let networks = world.networks();
+    let wish = [tcp(80, None, HostPort::Any)];
+    let endpoint = networks.publish(&at.id, &wish).unwrap();
+    let port = endpoint.ports[0];
+    assert!(from_host((LOCALHOST, port.host_port)).is_ok());
+    assert_eq!(
+        networks.endpoints("bridge").unwrap(),
+        std::slice::from_ref(&endpoint)
+    );
+    assert!(
+        networks
+            .publish(&at.id, &[tcp(80, None, HostPort::Exact(port.host_port))])
+            .is_err()
+    );
+    let endpoint = networks.unpublish(&at.id, &endpoint.ports).unwrap();
+    assert!(endpoint.ports.is_empty());
+    assert!(TcpStream::connect((LOCALHOST, port.host_port)).is_err());
+    assert!(TcpStream::connect((Ipv6Addr::LOCALHOST, port.host_port)).is_err());
+    networks.release(server.id()).unwrap();
+}
+
+#[test]
+fn udp_clients_follow_the_port_to_its_next_holder() {
+    let world = World::new();
+    let held = world::listener();
+    let port = held.local_addr().unwrap().port();
+    let binding = || {
+        let mut binding = tcp(53, None, HostPort::Exact(port));
+        binding.protocol = Protocol::Udp;
+        binding
+    };
+    // One socket all the time: the kernel takes its datagrams for one connection.
+    let client = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    client.connect((world.gateway(), port)).unwrap();
+    let ask = || {
+        testkit::wait::until("an answer", || {
+            // A refusal of an earlier datagram may come first.
+            let _ = client.send(b"?");
+            client.recv(&mut [0; 64]).ok()
+        });
+    };
+    let _ = client.send(b"nobody is there yet");
+    let (first, one) = world.member("first", vec![binding()]);
+    serve_udp(&first, 53);
+    ask();
+    world.networks().release(first.id()).unwrap();
+    let (second, two) = world.member("second", vec![binding()]);
+    serve_udp(&second, 53);
+    assert_ne!(one.ip, two.ip);
+    ask();
 }

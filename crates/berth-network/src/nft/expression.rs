@@ -118,17 +118,17 @@ impl Rule<'_, '_> {
     }
 
     /// Goes on if the source (of an IPv4 packet) is a loopback address.
-    pub(crate) fn from_loopback(&mut self) -> &mut Self {
+    pub(crate) fn loopback_source(&mut self) -> &mut Self {
         self.payload(Header::Network, 12, 1, R0).equals(R0, &[127])
     }
 
     /// Goes on if the destination (of an IPv4 packet) is a loopback address.
-    pub(crate) fn to_loopback(&mut self) -> &mut Self {
+    pub(crate) fn loopback_destination(&mut self) -> &mut Self {
         self.payload(Header::Network, 16, 1, R0).equals(R0, &[127])
     }
 
     /// Goes on if the destination is an address of this host.
-    pub(crate) fn to_this_host(&mut self) -> &mut Self {
+    pub(crate) fn own_destination(&mut self) -> &mut Self {
         // NFT_FIB_RESULT_ADDRTYPE of NFTA_FIB_F_DADDR is RTN_LOCAL.
         self.expression("fib", |a| {
             a.number(1, R0.number()).number(2, 3).number(3, 2);

@@ -206,6 +206,19 @@ impl Ruleset<'_> {
         });
     }
 
+    /// Removes published ports of an endpoint that stays.
+    pub(crate) fn remove_ports(
+        &self,
+        batch: &mut Batch,
+        endpoint: &EndpointRules,
+        gone: &[PublishedPort],
+    ) {
+        let mut table = self.inet(batch);
+        ports(&mut table, endpoint.ip, gone, |table, set, key, _| {
+            table.remove(set, key);
+        });
+    }
+
     /// Removes an endpoint and its published ports.
     pub(crate) fn remove_endpoint(&self, batch: &mut Batch, endpoint: &EndpointRules) {
         self.endpoint(batch, endpoint, |table, set, key, _| table.remove(set, key));
@@ -221,22 +234,32 @@ impl Ruleset<'_> {
         let mut table = self.inet(batch);
         let member = [&ip[..], &name_key(&endpoint.bridge)].concat();
         change(&mut table, "members", &member, None);
-        for port in &endpoint.published {
-            let IpAddr::V4(host) = port.host_ip else {
-                continue;
-            };
-            let at_any = [[port.protocol.number(), 0, 0, 0], padded(port.host_port)].concat();
-            let to = [ip, padded(port.container_port)].concat();
-            if host.is_unspecified() {
-                change(&mut table, "published", &at_any, Some(&to));
-            } else {
-                let at = [&host.octets()[..], &at_any].concat();
-                change(&mut table, "published_at", &at, Some(&to));
-            }
-        }
+        ports(&mut table, endpoint.ip, &endpoint.published, &mut change);
         let mac = endpoint.mac.0;
         let member = [&name_key(&endpoint.port)[..], &mac, &[0; 2], &ip].concat();
         change(&mut self.bridge(batch), "members", &member, None);
+    }
+}
+
+/// Changes the elements of published ports.
+fn ports(
+    table: &mut Table<'_>,
+    ip: Ipv4Addr,
+    published: &[PublishedPort],
+    mut change: impl FnMut(&mut Table<'_>, &str, &[u8], Option<&[u8]>),
+) {
+    for port in published {
+        let IpAddr::V4(host) = port.host_ip else {
+            continue;
+        };
+        let at_any = [[port.protocol.number(), 0, 0, 0], padded(port.host_port)].concat();
+        let to = [ip.octets(), padded(port.container_port)].concat();
+        if host.is_unspecified() {
+            change(table, "published", &at_any, Some(&to));
+        } else {
+            let at = [&host.octets()[..], &at_any].concat();
+            change(table, "published_at", &at, Some(&to));
+        }
     }
 }
 
@@ -270,9 +293,9 @@ fn guard_loopback(table: &mut Table<'_>) {
         table.rule("guard", |r| {
             r.meta(Meta::InName, R0).within("bridges", R0).ipv4();
             if to {
-                r.to_loopback();
+                r.loopback_destination();
             } else {
-                r.from_loopback();
+                r.loopback_source();
             }
             r.verdict(Verdict::Drop);
         });
@@ -297,7 +320,7 @@ fn publish(table: &mut Table<'_>) {
     table.base_chain("prerouting", "nat", Hook::Prerouting, DSTNAT);
     // A port on 127.0.0.1 is for this host's programs. Translation comes before the kernel's own check for such packets.
     table.rule("prerouting", |r| {
-        r.ipv4().to_loopback().verdict(Verdict::Return);
+        r.ipv4().loopback_destination().verdict(Verdict::Return);
     });
     // A network without a way out has none through the host's addresses either.
     table.rule("prerouting", |r| {
@@ -308,7 +331,7 @@ fn publish(table: &mut Table<'_>) {
     table.base_chain("output", "nat", Hook::Output, DSTNAT);
     for chain in ["prerouting", "output"] {
         table.rule(chain, |r| {
-            r.ipv4().to_this_host().verdict(Verdict::Jump("publish"));
+            r.ipv4().own_destination().verdict(Verdict::Jump("publish"));
         });
     }
 }
@@ -363,7 +386,7 @@ fn postrouting(table: &mut Table<'_>) {
     });
     table.rule("postrouting", |r| {
         r.ipv4()
-            .from_loopback()
+            .loopback_source()
             .meta(Meta::OutName, R0)
             .within("bridges", R0)
             .masquerade();

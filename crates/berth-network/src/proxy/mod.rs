@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
-use crate::port::Protocol;
+use crate::port::{Protocol, PublishedPort};
 
 /// Number of the bell among the sockets of the thread.
 const BELL: u64 = 0;
@@ -27,6 +27,16 @@ struct Door {
     owner: String,
     socket: Socket,
     to: SocketAddrV4,
+}
+
+impl Door {
+    fn is_at(&self, port: &PublishedPort) -> bool {
+        let (protocol, at) = match &self.socket {
+            Socket::Tcp(socket) => (Protocol::Tcp, socket.local_addr()),
+            Socket::Udp(socket) => (Protocol::Udp, socket.local_addr()),
+        };
+        protocol == port.protocol && at.is_ok_and(|at| at == port.host())
+    }
 }
 
 #[derive(Debug)]
@@ -144,12 +154,21 @@ impl Doors {
 
     /// Closes the doors of `owner`: their ports are free when this returns.
     pub(crate) fn close(&self, owner: &str) {
+        self.close_those(|door| door.owner == owner);
+    }
+
+    /// Closes one of them.
+    pub(crate) fn close_one(&self, owner: &str, port: &PublishedPort) {
+        self.close_those(|door| door.owner == owner && door.is_at(port));
+    }
+
+    fn close_those(&self, which: impl Fn(&Door) -> bool) {
         let Some((hall, _)) = &self.running else {
             return;
         };
         let mut desk = hall.desk();
         let before = desk.doors.len();
-        desk.doors.retain(|_, door| door.owner != owner);
+        desk.doors.retain(|_, door| !which(door));
         if desk.doors.len() != before {
             drop(desk);
             hall.ring();
