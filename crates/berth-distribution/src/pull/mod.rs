@@ -96,7 +96,7 @@ impl Pull {
                 manifest::fetch(&registry, reference, &target, None)
             })
             .await?;
-        self.say_begin(&target).await;
+        self.say_begin().await;
         let digest = named.digest.clone();
         let chosen = self.choose(&registry, named).await?;
         let Document::Manifest(manifest) = &chosen.document else {
@@ -114,12 +114,12 @@ impl Pull {
         let lease = self.store.lease()?;
         self.fetch_layers(&registry, &lease, &manifest.layers, diff_ids)
             .await?;
-        let image = self.add(lease, config, &chosen, manifest, &digest).await?;
-        self.say_end(&digest, false).await;
+        let (image, up_to_date) = self.add(lease, config, &chosen, manifest, &digest).await?;
+        self.say_end(&digest, up_to_date).await;
         Ok(Pulled {
             image_id: image.id,
             digest,
-            up_to_date: false,
+            up_to_date,
         })
     }
 
@@ -161,7 +161,7 @@ impl Pull {
         let Some((image, up_to_date)) = image else {
             return Ok(None);
         };
-        self.say_begin(target).await;
+        self.say_begin().await;
         self.say_end(&digest, up_to_date).await;
         Ok(Some(Pulled {
             image_id: image.id,
@@ -219,7 +219,8 @@ impl Pull {
         Ok(())
     }
 
-    /// Adds the image and names it. The lease ends only after that.
+    /// Adds the image and names it, and says whether that was its name before. The lease ends only
+    /// after that.
     async fn add(
         &self,
         lease: Lease,
@@ -227,7 +228,7 @@ impl Pull {
         chosen: &Fetched,
         manifest: &Manifest,
         digest: &Digest,
-    ) -> Result<Image> {
+    ) -> Result<(Image, bool)> {
         let (store, reference) = (self.store.clone(), self.reference.clone());
         let manifest_bytes = Some((chosen.media_type.clone(), chosen.bytes.clone()));
         let digest = digest.clone();
@@ -243,18 +244,23 @@ impl Pull {
             store
                 .images()
                 .tag(&reference.with_digest(digest), &image.id)?;
+            let mut up_to_date = false;
             if let Some(tag) = tag_of(&reference) {
+                up_to_date = store.images().find_name(&tag)?.as_ref() == Some(&image.id);
                 store.images().tag(&tag, &image.id)?;
             }
             store.sources().add(&reference, &blobs)?;
-            Ok(image)
+            Ok((image, up_to_date))
         })
         .await
     }
 
-    async fn say_begin(&self, target: &str) {
+    async fn say_begin(&self) {
         let text = format!("Pulling from {}", self.reference.path());
-        let id = Some(target.to_owned());
+        let id = Some(match (self.reference.digest(), self.reference.tag()) {
+            (None, Some(tag)) => tag.to_owned(),
+            _ => self.reference.to_string(),
+        });
         self.progress.send(Progress::Status { id, text }).await;
     }
 
