@@ -273,3 +273,40 @@ fn a_damaged_database_costs_the_names_and_is_said() {
     add(&store, "two", &[], None);
     assert_eq!(store.images().list().unwrap().len(), 1);
 }
+
+#[test]
+fn the_collector_leaves_layers_that_somebody_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let tar = testkit::rootfs::busybox_tar();
+    let lease = store.lease().unwrap();
+    let layer = store
+        .layers()
+        .import(&lease, &mut &tar[..], None)
+        .unwrap()
+        .diff_id;
+    let blob = store.compress_layer(&lease, &layer).unwrap();
+    let here = || store.layers().get(&layer).unwrap().is_some();
+    assert_eq!(store.collect().unwrap().layers, 0, "the lease holds it");
+
+    store
+        .snapshots()
+        .create("box", std::slice::from_ref(&layer))
+        .unwrap();
+    drop(lease);
+    assert_eq!(store.collect().unwrap().layers, 0, "the snapshot needs it");
+    let image = add(&store, "box", std::slice::from_ref(&layer), None);
+    assert_eq!(image.size, tar.len() as u64);
+    store.snapshots().remove("box").unwrap();
+    assert_eq!(store.collect().unwrap().layers, 0, "the image needs it");
+    assert!(here() && store.content().info(&blob.digest).unwrap().is_some());
+
+    store.images().remove(&image.id).unwrap();
+    let used = store.usage().unwrap();
+    let collected = store.collect().unwrap();
+    assert_eq!((collected.layers, collected.blobs), (1, 2));
+    assert_eq!(collected.bytes, used.layers + used.content);
+    assert!(!here());
+    assert!(store.snapshots().create("box", &[layer]).is_err());
+    assert!(!store.snapshots().exists("box").unwrap());
+}
