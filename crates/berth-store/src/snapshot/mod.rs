@@ -1,8 +1,8 @@
 //! Snapshots: a writable overlay over a stack of layers.
 //!
 //! ```text
-//! <root>/containers/<key>/upper/   what was written over the layers
-//! <root>/containers/<key>/work/    overlayfs' own
+//! <root>/containers/<key>/upper    what was written over the layers
+//! <root>/containers/<key>/work     overlayfs' own
 //! ```
 //!
 //! A snapshot is known by its *key* (the container's ID). It is mounted on demand, detached: the

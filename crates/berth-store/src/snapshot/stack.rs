@@ -28,7 +28,7 @@ pub(super) fn mount(
     let work = open_dir(&dir.join("work"))?;
     // The mark of an earlier volatile mount would refuse this one. The machine has not gone down
     // since, or the snapshot would have been swept.
-    let _ = fs::remove_dir_all(dir.join("work/work/incompat"));
+    let _ = fs::remove_dir_all(dir.join("work").join("work").join("incompat"));
     let upper = Upper {
         upper: upper.as_fd(),
         work: work.as_fd(),
