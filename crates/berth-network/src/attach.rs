@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use crate::mac::MacAddr;
 use crate::names::Names;
 use crate::nft::Batch;
+use crate::nft::ruleset::EndpointRules;
 use crate::options::NetworkOptions;
 use crate::port::{PortBinding, PublishedPort};
 use crate::record::{Endpoint, EndpointRequest, NetworkRecord};
@@ -86,7 +87,7 @@ pub(crate) fn attach(
     };
     match join(
         state,
-        names,
+        (names, options),
         sandbox_id,
         &wish,
         (id.clone(), request, ports.clone()),
@@ -196,7 +197,7 @@ fn free_address(state: &mut State, network_id: &str, ip: Ipv4Addr) {
 /// Brings the kernel to what is wished and records it.
 fn join(
     state: &mut State,
-    names: &Names,
+    (names, options): (&Names, &NetworkOptions),
     sandbox_id: &str,
     wish: &Wish,
     (id, request, ports): (String, EndpointRequest, Vec<PublishedPort>),
@@ -226,10 +227,8 @@ fn join(
         dns: request.dns,
     };
     let done = configure(room, route, &veth, wish).and_then(|()| {
-        let mut batch = Batch::new();
         let rules = endpoint_rules(&wish.network.bridge, &endpoint);
-        ruleset(names).add_endpoint(&mut batch, &rules);
-        state.commit(batch)
+        add_rules(state, names, options, &rules)
     });
     if let Err(e) = done {
         veth::remove(&mut state.route, &veth.host);
@@ -247,6 +246,27 @@ fn join(
         veth,
     });
     Ok(endpoint)
+}
+
+/// Adds the rules of an endpoint; builds all rules again first, if others have just taken them away.
+fn add_rules(
+    state: &mut State,
+    names: &Names,
+    options: &NetworkOptions,
+    rules: &EndpointRules,
+) -> Result<()> {
+    let add = |state: &mut State| {
+        let mut batch = Batch::new();
+        ruleset(names).add_endpoint(&mut batch, rules);
+        state.commit(batch)
+    };
+    match add(state) {
+        Err(Error::Kernel { source, .. }) if route::is_gone(&source) => {
+            state.replace_rules(names, options)?;
+            add(state)
+        }
+        other => other,
+    }
 }
 
 /// The veth for a new endpoint: the one made ahead, if it is unused, or a new one.

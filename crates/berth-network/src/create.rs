@@ -68,7 +68,7 @@ pub(crate) fn predefined(state: &mut State, names: &Names, options: &NetworkOpti
         let mut record = blank(name, driver)?;
         if driver == Driver::Bridge {
             let used = in_use(state)?;
-            let (subnet, gateway) = match options.bip {
+            let (subnet, gateway) = match options.bip.or(own_bridge(state, options)?) {
                 Some(bip) => (bip.trunc(), bip.addr()),
                 None => {
                     let subnet = subnet::free(&options.pools, &used)?;
@@ -83,6 +83,18 @@ pub(crate) fn predefined(state: &mut State, names: &Names, options: &NetworkOpti
         admit(state, record);
     }
     Ok(())
+}
+
+/// The address of the bridge that the user named for the default network, if it is there with one.
+fn own_bridge(state: &mut State, options: &NetworkOptions) -> Result<Option<Ipv4Net>> {
+    let Some(name) = &options.bridge_name else {
+        return Ok(None);
+    };
+    let on = |e| Error::kernel(format!("look at the bridge {name}"), e);
+    match state.route.link(name).map_err(on)? {
+        Some(index) => state.route.address(index).map_err(on),
+        None => Ok(None),
+    }
 }
 
 /// What Docker shows as options of its default network.

@@ -54,7 +54,8 @@ impl Inner {
 impl Networks {
     /// Makes the kernel agree with `existing`: bridges, rules and published ports are there afterwards, and what no
     /// record tells of (of this instance only) is gone. The first time `existing` is empty and the predefined
-    /// networks are made; record [`list`](Self::list) then.
+    /// networks are made; record [`list`](Self::list) then, and after each start: the default network follows the
+    /// options.
     pub fn open(options: NetworkOptions, existing: Existing) -> Result<Self> {
         let names = Names::new(&options);
         let directory = Arc::new(Directory::open(&options.run_dir)?);
@@ -302,6 +303,8 @@ impl Networks {
             .values()
             .filter(|n| n.record.driver == Driver::Bridge)
             .map(|n| n.record.bridge.clone())
+            // A bridge that the user named is the user's.
+            .filter(|name| self.inner.options.bridge_name.as_ref() != Some(name))
             .collect();
         let links = state
             .route

@@ -91,8 +91,10 @@ fn follow_options(
     if let Some(bip) = options.bip.filter(|_| moved) {
         record.subnet = Some(bip.trunc());
         record.gateway = Some(bip.addr());
-        // It is made again with its new address.
-        veth::remove(&mut state.route, &record.bridge);
+        // It is made again with its new address, unless it is the user's.
+        if options.bridge_name.as_ref() != Some(&record.bridge) {
+            veth::remove(&mut state.route, &record.bridge);
+        }
     }
     if record.bridge != names.default_bridge {
         record.bridge.clone_from(&names.default_bridge);

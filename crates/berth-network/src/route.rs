@@ -172,6 +172,23 @@ impl Route {
         Ok(found)
     }
 
+    /// The first IPv4 address of a link, with the length of its subnet's prefix.
+    pub(crate) fn address(&mut self, link: u32) -> io::Result<Option<Ipv4Net>> {
+        let mut ask = AddressMessage::default();
+        ask.header.family = AddressFamily::Inet;
+        let all = self.dump(RouteNetlinkMessage::GetAddress(ask))?;
+        Ok(all.into_iter().find_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(found) if found.header.index == link => {
+                let local = found.attributes.iter().find_map(|a| match a {
+                    AddressAttribute::Local(IpAddr::V4(ip)) => Some(*ip),
+                    _ => None,
+                })?;
+                Ipv4Net::new(local, found.header.prefix_len).ok()
+            }
+            _ => None,
+        }))
+    }
+
     /// MTU in bytes of the link that the default route leads through.
     pub(crate) fn default_mtu(&mut self) -> io::Result<Option<u32>> {
         let Some(index) = self

@@ -8,7 +8,7 @@ use std::time::Duration;
 use berth_network::{HostPort, NetworkSpec, Sandbox};
 
 mod world;
-use world::{World, from, from_host, kept_from, request, serve, tcp, within};
+use world::{Neighbour, World, from, from_host, kept_from, request, serve, tcp, within};
 
 fn in_sandbox(sandbox: &Sandbox, commands: &[String]) {
     let commands = commands.to_vec();
@@ -166,4 +166,67 @@ fn hosts_routes_are_avoided_by_those_who_choose() {
     let sandbox = world.networks().sandbox_none().unwrap();
     let asked = request("x", vec![]);
     world.networks().attach(&sandbox, "n1", asked).unwrap();
+}
+
+#[test]
+fn the_way_out_is_the_hosts() {
+    let world = World::new();
+    let (client, at) = world.member("client", vec![]);
+    let neighbour = Neighbour::new(&world);
+    world::serve_in(&neighbour, 80);
+    let host = IpAddr::V4(neighbour.host);
+    assert_eq!(from(client.netns(), (neighbour.own, 80)).unwrap(), host);
+    assert_eq!(at.gateway, Some(world.gateway()));
+    // The host's own rules still decide.
+    let bridge = world.networks().default_network().unwrap().bridge;
+    let table = format!("policy-of-{bridge}");
+    let nft = |words: &str| world::run(&format!("nft {words}"));
+    nft(&format!("add table inet {table}"));
+    nft(&format!(
+        "add chain inet {table} forward {{ type filter hook forward priority 10 ; }}"
+    ));
+    nft(&format!(
+        "add rule inet {table} forward iifname {bridge} drop"
+    ));
+    let kept = kept_from(client.netns(), (neighbour.own, 80));
+    nft(&format!("delete table inet {table}"));
+    assert!(kept);
+    assert!(from(client.netns(), (neighbour.own, 80)).is_ok());
+}
+
+#[test]
+fn without_masquerade_packets_keep_their_address() {
+    let world = World::with(|options| options.masquerade = false);
+    let (client, at) = world.member("client", vec![]);
+    let neighbour = Neighbour::new(&world);
+    world::serve_in(&neighbour, 80);
+    assert_eq!(
+        from(client.netns(), (neighbour.own, 80)).unwrap(),
+        IpAddr::V4(at.ip)
+    );
+}
+
+#[test]
+fn a_bridge_of_the_users_own() {
+    let name = format!("bu{}", std::process::id());
+    let [a, b] = [
+        (std::process::id() / 250 % 250) as u8,
+        (std::process::id() % 250) as u8,
+    ];
+    let gateway = Ipv4Addr::new(100, 126, a ^ 0x55, b & 0xfe | 1);
+    world::run(&format!("ip link add {name} type bridge"));
+    world::run(&format!("ip addr add {gateway}/24 dev {name}"));
+    let world = World::with(|options| {
+        options.bip = None;
+        options.bridge_name = Some(name.clone());
+    });
+    let network = world.networks().default_network().unwrap();
+    assert_eq!((network.gateway, &network.bridge), (Some(gateway), &name));
+    let (server, at) = world.member("server", vec![]);
+    serve(&server, 80);
+    let answer = from_host((at.ip, 80));
+    drop(world);
+    // It is still there.
+    world::run(&format!("ip link del {name}"));
+    answer.unwrap();
 }

@@ -127,7 +127,12 @@ pub fn within<T: Send + 'static>(
 
 /// A server in the sandbox that tells each client which address it came from; ends with the test program.
 pub fn serve(sandbox: &Sandbox, port: u16) {
-    let listener = within(sandbox.netns(), move || {
+    serve_in(sandbox.netns(), port);
+}
+
+/// The same in any namespace.
+pub fn serve_in(place: impl AsFd, port: u16) {
+    let listener = within(place.as_fd(), move || {
         TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap()
     });
     std::thread::spawn(move || {
