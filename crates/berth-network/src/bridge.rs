@@ -38,7 +38,7 @@ pub(crate) fn ensure(host: &mut Route, record: &NetworkRecord, wish: &Wish) -> R
             Err(e) => return Err(on(e)),
         }
     }
-    settings(name).map_err(on)?;
+    settings(name);
     let index = host
         .link(name)
         .map_err(on)?
@@ -66,10 +66,10 @@ fn mac(record: &NetworkRecord) -> MacAddr {
 }
 
 /// No IPv6 and no router advertisements; published ports work on 127.0.0.1 (the rules keep all else from it).
-fn settings(name: &str) -> io::Result<()> {
+fn settings(name: &str) {
     sysctl::set_if_there(&format!("ipv6/conf/{name}/accept_ra"), "0");
     sysctl::set_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
-    sysctl::set(&format!("ipv4/conf/{name}/route_localnet"), "1")
+    sysctl::set_if_there(&format!("ipv4/conf/{name}/route_localnet"), "1");
 }
 
 /// Removes a bridge.

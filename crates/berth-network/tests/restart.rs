@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 
-use berth_network::{Existing, HostPort, Networks, SandboxRecord};
+use berth_network::{Existing, HostPort, NetworkOptions, NetworkRecord, Networks, SandboxRecord};
 
 mod world;
 use world::{World, from, from_host, serve, tcp};
@@ -187,4 +187,75 @@ fn a_damaged_record_costs_itself_alone() {
     let bad = berth_network::NetworkOptions::new("", dir.path().join("file/below"));
     std::fs::write(dir.path().join("file"), "").unwrap();
     assert!(Networks::open(bad, Existing::default()).is_err());
+}
+
+const CHILD: &str = "BERTH_NETWORK_TEST_CHILD";
+
+/// Not a test of its own: the engine that [`a_killed_engine_costs_nothing`] kills.
+#[test]
+fn child_engine() {
+    let Ok(place) = std::env::var(CHILD) else {
+        return;
+    };
+    let (instance, rest) = place.split_once(',').unwrap();
+    let (bip, dir) = rest.split_once(',').unwrap();
+    let mut options = NetworkOptions::new(instance, dir);
+    options.bip = Some(bip.parse().unwrap());
+    let networks = Networks::open(options, Existing::default()).unwrap();
+    let sandboxes = ["kept", "lost"].map(|name| {
+        let sandbox = networks.sandbox().unwrap();
+        let ports = vec![tcp(80, None, HostPort::Any)];
+        let endpoint = networks
+            .attach(&sandbox, "bridge", world::request(name, ports))
+            .unwrap();
+        SandboxRecord {
+            id: sandbox.id().to_owned(),
+            endpoints: vec![endpoint],
+        }
+    });
+    let record = serde_json::to_string(&(networks.list(), sandboxes)).unwrap();
+    std::fs::write(format!("{dir}/record"), record).unwrap();
+    std::process::abort();
+}
+
+#[test]
+fn a_killed_engine_costs_nothing() {
+    // Its place is that of a world which is only then opened.
+    let mut world = World::new();
+    let place = format!(
+        "{},{},{}",
+        world.options.instance,
+        world.options.bip.unwrap(),
+        world.options.run_dir.display()
+    );
+    world.close();
+    let out = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_engine", "--test-threads=1"])
+        .env(CHILD, place)
+        .output()
+        .unwrap();
+    assert!(!out.status.success());
+    let record = std::fs::read_to_string(world.options.run_dir.join("record")).unwrap();
+    let (networks, [kept, _]): (Vec<NetworkRecord>, [SandboxRecord; 2]) =
+        serde_json::from_str(&record).unwrap();
+    world.open(Existing {
+        networks: networks.clone(),
+        sandboxes: vec![kept.clone()],
+    });
+    let at = &kept.endpoints[0];
+    let mut now = world.networks().list();
+    now.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut before = networks;
+    before.sort_by(|a, b| a.name.cmp(&b.name));
+    assert_eq!(now, before);
+    let sandbox = world.networks().find_sandbox(&kept.id).unwrap();
+    serve(&sandbox, 80);
+    assert!(from_host((LOCALHOST, at.ports[0].host_port)).is_ok());
+    // The lost one's namespace and those made ahead are gone.
+    let wanted = 1 + world.options.ready;
+    testkit::wait::until("only the kept one and those made ahead", || {
+        (veths(&world) == wanted).then_some(())
+    });
+    let bound = std::fs::read_dir(world.options.run_dir.join("netns")).unwrap();
+    assert_eq!(bound.count(), wanted);
 }

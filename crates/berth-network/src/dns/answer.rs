@@ -25,7 +25,7 @@ pub(super) enum Answer {
     Silence,
 }
 
-/// Decides. `limit` is the most bytes of an answer, none over TCP.
+/// Decides. Over UDP an answer that is too long for the client is cut.
 pub(super) fn answer(state: &State, sandbox_id: &str, question: &[u8], over_udp: bool) -> Answer {
     let Ok(message) = Message::from_vec(question) else {
         return refuse_unread(question);
@@ -116,5 +116,79 @@ fn refuse_unread(question: &[u8]) -> Answer {
             message.to_vec().map_or(Answer::Silence, Answer::Reply)
         }
         _ => Answer::Silence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::claim::Claims;
+    use crate::nft::Nft;
+    use crate::proxy::Doors;
+    use crate::route::Route;
+
+    /// Nobody is known: what counts is what the bytes do.
+    fn empty() -> State {
+        State {
+            networks: BTreeMap::new(),
+            rooms: HashMap::new(),
+            claims: Claims::new(),
+            doors: Doors::default(),
+            nft: Nft::open().unwrap(),
+            route: Route::open().unwrap(),
+            mtu: 1500,
+            closed: false,
+        }
+    }
+
+    fn question() -> Vec<u8> {
+        let mut message = Message::new(7, MessageType::Query, OpCode::Query);
+        let name = Name::from_ascii("web.example.").unwrap();
+        message.add_query(Query::query(name, RecordType::A));
+        message.to_vec().unwrap()
+    }
+
+    /// No panic, no answer to an answer, and none that is much longer than the question.
+    fn is_harmless(state: &State, bytes: &[u8]) -> Result<(), TestCaseError> {
+        if let Answer::Reply(reply) = answer(state, "nobody", bytes, true) {
+            prop_assert!(bytes[2] & 0x80 == 0 && reply[2] & 0x80 != 0);
+            prop_assert_eq!(&reply[..2], &bytes[..2]);
+            prop_assert!(reply.len() <= bytes.len().max(HEADER) * 3 / 2);
+        }
+        let _ = failure(bytes);
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            is_harmless(&empty(), &bytes)?;
+        }
+
+        #[test]
+        fn damaged_questions(at in 0usize..29, byte: u8, cut in 0usize..40) {
+            let mut bytes = question();
+            let last = bytes.len() - 1;
+            bytes[at.min(last)] = byte;
+            bytes.truncate(bytes.len() - cut.min(last));
+            is_harmless(&empty(), &bytes)?;
+        }
+    }
+
+    #[test]
+    fn loops_of_pointers_are_refused() {
+        let mut bytes = question();
+        bytes.truncate(HEADER);
+        // A name that is a pointer to itself, then type and class.
+        bytes.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1]);
+        let Answer::Reply(reply) = answer(&empty(), "nobody", &bytes, true) else {
+            panic!("no refusal");
+        };
+        let reply = Message::from_vec(&reply).unwrap();
+        assert_eq!(reply.metadata.response_code, ResponseCode::FormErr);
     }
 }

@@ -61,6 +61,16 @@ impl World {
         self.networks = Some(Networks::open(self.options.clone(), existing).unwrap());
     }
 
+    /// Removes everything for a while.
+    pub fn close(&mut self) {
+        self.networks.take().unwrap().destroy().unwrap();
+    }
+
+    /// Begins again.
+    pub fn open(&mut self, existing: Existing) {
+        self.networks = Some(Networks::open(self.options.clone(), existing).unwrap());
+    }
+
     /// A sandbox in the default network.
     pub fn member(&self, name: &str, ports: Vec<PortBinding>) -> (Sandbox, Endpoint) {
         let sandbox = self.networks().sandbox().unwrap();
