@@ -130,6 +130,49 @@ fn the_kernel_shows_the_tree_that_was_packed() {
 }
 
 #[test]
+fn the_format_s_own_tools_find_the_same() {
+    let Some(fsck) = testkit::find_command("fsck.erofs") else {
+        return testkit::skipped("no fsck.erofs");
+    };
+    let bench = Bench::new();
+    let source = tempfile::tempdir().unwrap();
+    motley(source.path());
+    let layer = bench.import(&pack(source.path())).unwrap();
+    if layer.form != LayerForm::Erofs {
+        return testkit::skipped("the kernel cannot mount EROFS from files");
+    }
+    let files = bench
+        .dir
+        .path()
+        .join("root/layers")
+        .join(layer.diff_id.hex());
+    let to = bench.dir.path().join("extracted");
+    let mut device = std::ffi::OsString::from("--device=");
+    device.push(files.join("layer.tar"));
+    let mut extract = std::ffi::OsString::from("--extract=");
+    extract.push(&to);
+    let out = std::process::Command::new(fsck)
+        .args([device, extract])
+        .arg("--preserve")
+        .arg(files.join("layer.erofs"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[out.stderr, out.stdout].concat()).into_owned();
+    if said.contains("isn't supported on this platform") {
+        return testkit::skipped("this fsck.erofs knows no blocks of 512 bytes");
+    }
+    assert!(out.status.success(), "{said}");
+    let plain = |root: &Path| {
+        let mut tree = describe(root);
+        for node in tree.values_mut() {
+            node.xattrs.clear();
+        }
+        tree
+    };
+    assert_same(&plain(source.path()), &plain(&to));
+}
+
+#[test]
 fn a_tar_of_gnu_tar_shows_the_same() {
     let bench = Bench::new();
     let source = tempfile::tempdir().unwrap();
