@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::tree::remove::remove;
 use crate::{Error, Result};
 
 /// Makes `path` and its parents, for the owner only.
@@ -70,11 +71,7 @@ pub(crate) fn empty_dir(dir: &Path) {
     };
     for entry in entries.flatten() {
         let path = entry.path();
-        let removed = match entry.file_type() {
-            Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
-            _ => fs::remove_file(&path),
-        };
-        if let Err(error) = removed {
+        if let Err(error) = remove(&path) {
             tracing::warn!(path = %path.display(), %error, "cannot remove what is left over");
         }
     }

@@ -23,7 +23,7 @@ mod mounts;
 pub(crate) mod pipe;
 mod sink;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::Db;
 use crate::snapshot::overlay::By;
+use crate::tree::remove::remove;
 use crate::{Error, Lease, Result, durable};
 
 pub use compression::{Compression, decompress};
@@ -277,7 +278,7 @@ impl Layers {
         let to = self.path(&layer.diff_id);
         if to.exists() {
             // Without a record: left by a process that died, or by a database that was lost.
-            fs::remove_dir_all(&to)
+            remove(&to)
                 .map_err(|e| Error::io(format_args!("cannot remove {}", to.display()), e))?;
         }
         durable::sync_dir(staging)?;

@@ -31,6 +31,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::db::Db;
 use crate::layer::Layers;
+use crate::tree::remove::remove;
 use crate::{Error, ErrorKind, Layer, Lease, Result, durable};
 
 /// The writable overlays of a store; cheap to clone.
@@ -205,7 +206,7 @@ impl Snapshots {
         // Its owner may keep more there, and removes it then.
         let _ = fs::remove_dir(self.path(key));
         for path in condemned {
-            fs::remove_dir_all(&path)
+            remove(&path)
                 .map_err(|e| Error::io(format_args!("cannot remove {}", path.display()), e))?;
         }
         Ok(())

@@ -11,6 +11,7 @@ use berth_spec::Digest;
 use super::overlay::{Upper, overlay};
 use super::{RootMount, unlisted};
 use crate::layer::{Layers, Mounted};
+use crate::tree::remove::remove;
 use crate::{Error, ErrorKind, Result, durable};
 
 /// Lower directories that overlayfs takes (`OVL_MAX_STACK`), less those that we add.
@@ -28,7 +29,7 @@ pub(super) fn mount(
     let work = open_dir(&dir.join("work"))?;
     // The mark of an earlier volatile mount would refuse this one. The machine has not gone down
     // since, or the snapshot would have been swept.
-    let _ = fs::remove_dir_all(dir.join("work").join("work").join("incompat"));
+    let _ = remove(&dir.join("work").join("work").join("incompat"));
     let upper = Upper {
         upper: upper.as_fd(),
         work: work.as_fd(),
@@ -53,7 +54,7 @@ pub(super) fn make_upper(layers: &Layers, diff_ids: &[Digest], dir: &Path) -> Re
         match DirBuilder::new().mode(0o700).create(&upper) {
             // A creation that died halfway: its record never came.
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                fs::remove_dir_all(&upper)?;
+                remove(&upper)?;
                 fs::create_dir(&upper)?;
             }
             other => other?,

@@ -106,14 +106,14 @@ fn take(
         Verdict::Take => {}
     }
     let attributes = attributes(found, options)?;
-    let mut file;
+    let file;
     let thing = match &found.kind {
         FoundKind::Socket => return Ok(Next::Skip),
         FoundKind::Directory => Thing::Directory,
         FoundKind::File => {
             file = found.open()?;
             placed.bytes += found.stat.st_size as u64;
-            Thing::File(&mut file)
+            Thing::Copy(&file)
         }
         FoundKind::Symlink(target) => Thing::Symlink(target),
         FoundKind::HardLink(first) => Thing::HardLink(first),

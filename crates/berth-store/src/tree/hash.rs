@@ -1,7 +1,6 @@
 //! A checksum of what a tree of files is, for caches: names, kinds, modes, owners, targets and
 //! contents, but no times.
 
-use std::io;
 use std::path::Path;
 
 use berth_sys::root::RootFd;
@@ -87,7 +86,7 @@ fn feed(
     }
     if found.kind == FoundKind::File {
         let mut content = blake3::Hasher::new();
-        io::copy(&mut found.open()?, &mut content)?;
+        content.update_reader(found.open()?)?;
         put(content.finalize().as_bytes());
     }
     Ok(())

@@ -11,6 +11,7 @@ pub(crate) mod entry;
 mod hash;
 mod pack;
 pub(crate) mod place;
+pub(crate) mod remove;
 mod spool;
 pub(crate) mod tar_reader;
 pub(crate) mod tar_writer;

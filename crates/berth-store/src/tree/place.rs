@@ -21,7 +21,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::entry::{Region, components, shown};
-use super::{walk, xattr};
+use super::remove::remove_tree;
+use super::xattr;
 use crate::{Error, ErrorKind, Result};
 
 /// What something made here is like.
@@ -40,6 +41,8 @@ pub(crate) enum Thing<'a> {
     Directory,
     /// A regular file; the reader gives what it holds.
     File(&'a mut dyn io::Read),
+    /// A regular file with what another one holds: the kernel copies, or shares, the blocks.
+    Copy(&'a File),
     /// A regular file of `size` bytes; the reader gives the regions one after the other.
     Sparse {
         content: &'a mut dyn io::Read,
@@ -301,7 +304,12 @@ impl Place<'_> {
         match thing {
             Thing::File(content) => {
                 let mut file = self.create()?;
-                io::copy(content, &mut file)?;
+                pump(content, &mut file)?;
+                return dress_file(&file, attributes);
+            }
+            Thing::Copy(mut source) => {
+                let mut file = self.create()?;
+                io::copy(&mut source, &mut file)?;
                 return dress_file(&file, attributes);
             }
             Thing::Sparse {
@@ -352,6 +360,39 @@ impl Place<'_> {
     }
 }
 
+/// Copies in large pieces.
+pub(crate) fn pump(content: &mut dyn io::Read, out: &mut dyn Write) -> io::Result<u64> {
+    // Most files are small: they should not pay for a large buffer.
+    let mut small = [0; 8 << 10];
+    let mut copied = 0;
+    loop {
+        match content.read(&mut small) {
+            Ok(0) => return Ok(copied),
+            Ok(n) => {
+                out.write_all(&small[..n])?;
+                copied += n as u64;
+                if n == small.len() {
+                    break;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    let mut large = vec![0; 256 << 10];
+    loop {
+        match content.read(&mut large) {
+            Ok(0) => return Ok(copied),
+            Ok(n) => {
+                out.write_all(&large[..n])?;
+                copied += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// Writes the regions of a sparse file where they belong.
 pub(crate) fn write_regions(
     file: &mut File,
@@ -361,7 +402,7 @@ pub(crate) fn write_regions(
     let begin = file.stream_position()?;
     for region in regions {
         file.seek(SeekFrom::Start(begin + region.offset))?;
-        let copied = io::copy(&mut io::Read::take(&mut *content, region.length), file)?;
+        let copied = pump(&mut io::Read::take(&mut *content, region.length), file)?;
         if copied != region.length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -418,38 +459,4 @@ fn timestamps((seconds, nanoseconds): (i64, u32)) -> Timestamps {
 
 fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-}
-
-/// Removes a directory with all below it, by handles. A level of descriptors for a level of depth.
-pub(crate) fn remove_tree(parent: impl AsFd, name: &OsStr) -> std::result::Result<(), Errno> {
-    let open = |dir: rustix::fd::BorrowedFd<'_>, name: &OsStr| {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(dir, name, flags, Mode::empty())
-    };
-    let first = open(parent.as_fd(), name)?;
-    let mut levels = vec![(walk::names(&first)?, first)];
-    let mut path = vec![name.to_owned()];
-    while let Some((names, dir)) = levels.last_mut() {
-        if let Some(name) = names.pop() {
-            let name = OsStr::from_bytes(&name);
-            match unlinkat(&*dir, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(Errno::ISDIR | Errno::PERM) => {
-                    let next = open(dir.as_fd(), name)?;
-                    path.push(name.to_owned());
-                    levels.push((walk::names(&next)?, next));
-                }
-                Err(e) => return Err(e),
-            }
-            continue;
-        }
-        levels.pop();
-        let name = path.pop().unwrap_or_default();
-        let above = levels.last().map_or(parent.as_fd(), |(_, dir)| dir.as_fd());
-        match unlinkat(above, &name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }

@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use tar_core::EntryType;
 use tar_core::builder::EntryBuilder;
 
+use super::place::pump;
+
 /// What a header says.
 pub(crate) struct Header<'a> {
     pub(crate) path: &'a [u8],
@@ -64,7 +66,7 @@ impl<W: Write> TarWriter<W> {
         content: &mut dyn Read,
     ) -> io::Result<()> {
         self.append(header)?;
-        let copied = io::copy(&mut content.take(header.size), &mut self.out)?;
+        let copied = pump(&mut content.take(header.size), &mut self.out)?;
         self.written += copied;
         self.zeros(header.size.next_multiple_of(512) - copied)
     }
