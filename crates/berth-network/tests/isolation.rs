@@ -230,3 +230,35 @@ fn a_bridge_of_the_users_own() {
     world::run(&format!("ip link del {name}"));
     answer.unwrap();
 }
+
+/// On a host of its own, whose bridged packets do not pass the IP hooks (on this one they do, if `br_netfilter` is there).
+#[test]
+fn where_bridges_know_no_ip_rules_all_is_the_same() {
+    let host = || {
+        berth_sys::netns::unshare_network().unwrap();
+        world::run("ip link set lo up");
+        let setting = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+        if std::path::Path::new(setting).exists() {
+            std::fs::write(setting, "0").unwrap();
+        }
+        for icc in [true, false] {
+            let world = World::with(|options| options.icc = icc);
+            let (server, at) = world.member("server", vec![tcp(80, None, HostPort::Any)]);
+            let (client, _) = world.member("client", vec![]);
+            serve(&server, 80);
+            let port = at.ports[0].host_port;
+            let gateway = IpAddr::V4(world.gateway());
+            assert_eq!(from_host((Ipv4Addr::LOCALHOST, port)).unwrap(), gateway);
+            for place in [&server, &client] {
+                let answer = from(place.netns(), (world.gateway(), port));
+                assert_eq!(answer.unwrap(), gateway);
+            }
+            if icc {
+                assert!(from(client.netns(), (at.ip, 80)).is_ok());
+            } else {
+                assert!(kept_from(client.netns(), (at.ip, 80)));
+            }
+        }
+    };
+    std::thread::spawn(host).join().unwrap();
+}
