@@ -5,11 +5,11 @@ mod bench;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bench::{Bench, Tar, assert_no_mounts, assert_same, describe, path};
 use berth_spec::Digest;
-use berth_store::{ChangeKind, ErrorKind};
+use berth_store::{ChangeKind, ErrorKind, tree};
 
 /// Paths below a root, without the root itself.
 fn names(root: &Path) -> Vec<String> {
@@ -223,6 +223,65 @@ fn mount_points_made_for_a_container_are_no_change() {
     fs::create_dir(path(&root).join("etc")).unwrap();
     stubs(&path(&root));
     assert_eq!(shown("e"), [""; 0]);
+}
+
+#[test]
+fn trees_go_into_a_snapshot_and_from_one_image_to_another() {
+    let bench = Bench::new();
+    let below = base(&bench);
+    let root = bench.snapshot("c", std::slice::from_ref(&below));
+    let into = root.root().unwrap();
+    let tar = Tar::new()
+        .file("etc/change", "unpacked")
+        .dir("etc/keep")
+        .file("link/x", "through a link, which leads to a directory now")
+        .hard_link("second", "opt/tree/leaf")
+        .finish();
+    let options = tree::UnpackOptions::default();
+    tree::unpack(&into, Path::new("/"), &mut &tar[..], &options).unwrap();
+    let at = path(&root);
+    assert_eq!(
+        fs::read_to_string(at.join("etc/change")).unwrap(),
+        "unpacked"
+    );
+    assert!(at.join("etc/keep/x").is_file());
+    assert_eq!(fs::read_to_string(at.join("second")).unwrap(), "leaf");
+    let image = bench.view(&[below]).root().unwrap();
+    let options = tree::CopyOptions::default();
+    tree::copy(
+        &image,
+        Path::new("opt"),
+        &into,
+        Path::new("copied/here"),
+        &options,
+    )
+    .unwrap();
+    assert_eq!(
+        fs::read_to_string(at.join("copied/here/tree/leaf")).unwrap(),
+        "leaf"
+    );
+    tree::copy(
+        &image,
+        Path::new("was-dir"),
+        &into,
+        Path::new("opt/tree"),
+        &options,
+    )
+    .unwrap();
+    let mut out = Vec::new();
+    tree::pack(
+        &into,
+        Path::new("opt/tree"),
+        &mut out,
+        &tree::PackOptions::default(),
+    )
+    .unwrap();
+    let packed: Vec<_> = tar::Archive::new(&out[..])
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().into_owned())
+        .collect();
+    assert_eq!(packed, ["tree/", "tree/leaf", "tree/x"].map(PathBuf::from));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use berth_sys::root::RootFd;
 
+use super::confine::confined;
 use super::pack::{Failure, Filter, Verdict, judge};
 use super::place::{Attributes, Placer, Rules, Thing};
 use super::unpack::{ModeChange, Placed};
@@ -33,6 +34,17 @@ pub struct CopyOptions<'a> {
 /// `to`, of a directory what is in it goes into the directory `to`. Directories above `to` are made.
 /// Sockets are left out.
 pub fn copy(
+    source: &RootFd,
+    from: &Path,
+    target: &RootFd,
+    to: &Path,
+    options: &CopyOptions<'_>,
+) -> Result<Placed> {
+    let work = || copy_all(source, from, target, to, options);
+    confined(&[source, target], work, || ()).0
+}
+
+fn copy_all(
     source: &RootFd,
     from: &Path,
     target: &RootFd,

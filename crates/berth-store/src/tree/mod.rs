@@ -2,10 +2,12 @@
 //!
 //! This is the one extractor. `cp`, `export`, `ADD`, `COPY`, the first content of a volume: all come
 //! through here, and nothing here takes a path of the host. A tree is a [`RootFd`] and a path inside
-//! it; what is found is a handle, and every later call acts on the handle.
+//! it; what is found is a handle, and every later call acts on the handle. Files are made on a thread
+//! that is confined to the tree.
 //!
 //! [`RootFd`]: berth_sys::root::RootFd
 
+mod confine;
 mod copy;
 pub(crate) mod entry;
 mod hash;

@@ -23,7 +23,7 @@ pub enum Verdict {
 }
 
 /// Decides what of a tree is taken, by the path below where the tree begins.
-pub type Filter<'a> = dyn Fn(&Path, FileType) -> Verdict + 'a;
+pub type Filter<'a> = dyn Fn(&Path, FileType) -> Verdict + Sync + 'a;
 
 /// How a tree becomes a tar.
 #[derive(Default)]

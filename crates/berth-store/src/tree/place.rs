@@ -433,13 +433,12 @@ fn dress(handle: &OwnedFd, attributes: &Attributes, link: bool) -> io::Result<()
     set_xattrs(handle, attributes)
 }
 
-/// What a file system does not have, archives bring in vain; so it is with Docker.
+/// What a file system does not have, or does not allow here (`user.` on a link, `trusted.`), archives
+/// bring in vain; so it is with Docker.
 fn set_xattrs(handle: impl AsFd, attributes: &Attributes) -> io::Result<()> {
     for (name, value) in &attributes.xattrs {
         match xattr::set(&handle, name, value) {
-            Ok(_) => {}
-            // `user.` is for files and directories only.
-            Err(Errno::PERM) if name.starts_with(b"user.") => {}
+            Ok(_) | Err(Errno::PERM) => {}
             Err(e) => return Err(e.into()),
         }
     }

@@ -1,20 +1,22 @@
 //! A tar as a tree of files, below a root it cannot leave.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use berth_sys::root::RootFd;
 
+use super::confine::confined;
 use super::entry::{Entry, EntryKind, refused};
 use super::place::{Attributes, Placer, Rules, Thing};
 use super::tar_reader::TarReader;
-use crate::Result;
+use crate::layer::pipe::{PipeReader, PipeWriter, pipe};
+use crate::{Error, Result};
 
 /// Entries that one archive may have.
 const ENTRIES_MAX: u64 = 4_000_000;
 
 /// Gives the mode that something gets, from the mode that it has and whether it is a directory.
-pub type ModeChange<'a> = dyn Fn(u32, bool) -> u32 + 'a;
+pub type ModeChange<'a> = dyn Fn(u32, bool) -> u32 + Sync + 'a;
 
 /// How a tar becomes files.
 #[derive(Default)]
@@ -46,6 +48,39 @@ pub fn unpack(
     root: &RootFd,
     path: &Path,
     tar: &mut dyn Read,
+    options: &UnpackOptions<'_>,
+) -> Result<Placed> {
+    let (writer, reader) = pipe();
+    let place = || place_all(root, path, reader, options);
+    let (placed, fed) = confined(&[root], place, || feed(tar, writer));
+    // When the archive could not be read, everything else follows from that.
+    fed.and(placed)
+}
+
+/// Passes the archive on, as long as somebody wants it.
+fn feed(tar: &mut dyn Read, mut writer: PipeWriter) -> Result<()> {
+    let mut chunk = vec![0; 256 << 10];
+    loop {
+        match tar.read(&mut chunk) {
+            Ok(0) => {
+                let _ = writer.finish();
+                return Ok(());
+            }
+            Ok(n) => {
+                if writer.write_all(&chunk[..n]).is_err() {
+                    return Ok(());
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::io("cannot read the archive", e)),
+        }
+    }
+}
+
+fn place_all(
+    root: &RootFd,
+    path: &Path,
+    tar: PipeReader,
     options: &UnpackOptions<'_>,
 ) -> Result<Placed> {
     let rules = Rules {
