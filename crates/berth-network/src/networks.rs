@@ -281,23 +281,26 @@ impl Networks {
         Ok(())
     }
 
-    /// Ends background work; sandboxes and rules stay for the next engine. Also done by drop.
+    /// Ends background work. Sandboxes in use, and then bridges and rules, stay for the next engine; if none is, all kernel
+    /// objects of this instance go. Also done by drop.
     pub fn shutdown(&self) {
-        self.inner.state().closed = true;
+        if let Err(e) = self.end() {
+            tracing::warn!("{}", with_cause(&e));
+        }
+    }
+
+    fn end(&self) -> Result<()> {
+        let closed = std::mem::replace(&mut self.inner.state().closed, true);
+        if closed {
+            return Ok(());
+        }
         self.watch.stop();
         self.inner.resolver.stop();
         self.inner.background.stop();
-    }
-
-    /// Removes every kernel object of this instance: for tests and for uninstalling.
-    pub fn destroy(self) -> Result<()> {
-        let ids: Vec<String> = self.inner.state().rooms.keys().cloned().collect();
-        for id in ids {
-            self.release(&id)?;
-        }
-        self.shutdown();
-        let names = &self.inner.names;
         let mut state = self.inner.state();
+        if !state.rooms.is_empty() {
+            return Ok(());
+        }
         let bridges: Vec<_> = state
             .networks
             .values()
@@ -306,21 +309,33 @@ impl Networks {
             // A bridge that the user named is the user's.
             .filter(|name| self.inner.options.bridge_name.as_ref() != Some(name))
             .collect();
-        let links = state
-            .route
-            .links()
-            .map_err(|e| Error::kernel("list interfaces", e))?;
-        for name in links.keys().filter(|name| names.is_veth(name)) {
-            veth::remove(&mut state.route, name);
-        }
         for name in bridges {
             bridge::remove(&mut state.route, &name)?;
         }
-        state.commit(ruleset(names).remove())?;
+        state.commit(ruleset(&self.inner.names).remove())?;
         self.inner
             .directory
             .remove()
             .map_err(|e| Error::kernel("remove the directory of network sandboxes", e))
+    }
+
+    /// Removes every kernel object of this instance: for tests and for uninstalling.
+    pub fn destroy(self) -> Result<()> {
+        let ids: Vec<String> = self.inner.state().rooms.keys().cloned().collect();
+        for id in ids {
+            self.release(&id)?;
+        }
+        self.end()?;
+        // Those whose namespace somebody still holds.
+        let mut state = self.inner.state();
+        let links = state
+            .route
+            .links()
+            .map_err(|e| Error::kernel("list interfaces", e))?;
+        for name in links.keys().filter(|name| self.inner.names.is_veth(name)) {
+            veth::remove(&mut state.route, name);
+        }
+        Ok(())
     }
 }
 

@@ -96,6 +96,30 @@ fn nothing_is_left_after_the_end() {
 }
 
 #[test]
+fn an_engine_without_containers_leaves_nothing_and_finds_its_networks() {
+    let mut world = World::new();
+    let spec = berth_network::NetworkSpec {
+        name: "own".into(),
+        ..Default::default()
+    };
+    world.networks().create(spec).unwrap();
+    let before = world.networks().list();
+    let bridges: Vec<_> = before.iter().map(|n| n.bridge.clone()).collect();
+    let there = |name: &String| std::path::Path::new("/sys/class/net").join(name).exists();
+    let there = |names: &[String]| names.iter().filter(|n| !n.is_empty() && there(n)).count();
+    assert_eq!(there(&bridges), 2);
+    world.networks().shutdown();
+    assert_eq!(there(&bridges), 0);
+    assert!(!world.options.run_dir.join("netns").exists());
+    world.restart(vec![]);
+    assert_eq!(there(&bridges), 2);
+    assert_eq!(world.networks().list(), before);
+    let (server, at) = world.member("server", vec![]);
+    serve(&server, 80);
+    assert!(from_host((at.ip, 80)).is_ok());
+}
+
+#[test]
 fn reconcile_builds_again_what_others_removed() {
     let world = World::new();
     let (server, at) = world.member("server", vec![tcp(80, None, HostPort::Any)]);
