@@ -111,14 +111,7 @@ pub(crate) fn copy(
         )));
     }
     let hashes: Vec<String> = found.iter().map(|f| f.hash.clone()).collect();
-    let names = found
-        .iter()
-        .map(|f| f.parents.join(&f.name).display().to_string());
-    let by_content = key(
-        state,
-        &request,
-        &hashes.iter().cloned().chain(names).collect::<Vec<_>>(),
-    );
+    let by_content = key(state, &request, &content_parts(&found));
     let outcome = match solver.known(&by_content)? {
         Some(outcome) => outcome,
         None => {
@@ -195,6 +188,19 @@ fn layer_parts(layers: &[Digest], request: &Request) -> Vec<String> {
         .chain(layers)
         .chain(sources)
         .collect()
+}
+
+fn content_parts(found: &[Found]) -> Vec<String> {
+    let part = |file: &Found| {
+        let name = file.parents.join(&file.name);
+        let how = if file.unpack { "unpacked" } else { "" };
+        [
+            file.hash.clone(),
+            name.display().to_string(),
+            how.to_owned(),
+        ]
+    };
+    found.iter().flat_map(part).collect()
 }
 
 /// The hash that a history shows.
