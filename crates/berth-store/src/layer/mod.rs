@@ -25,6 +25,7 @@ mod sink;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,7 +35,7 @@ use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use crate::db::Db;
-use crate::snapshot::overlay::By;
+use crate::snapshot::overlay::Upper;
 use crate::tree::remove::remove;
 use crate::{Error, Lease, Result, durable};
 
@@ -236,14 +237,18 @@ impl Layers {
         self.0.mounts.forget(diff_id);
     }
 
-    /// A detached mount made fit for [`Layers::by`].
-    pub(crate) fn nameable(&self, fd: std::os::fd::OwnedFd) -> Result<Mounted> {
+    /// A detached mount made fit for [`Layers::overlay`].
+    pub(crate) fn nameable(&self, fd: OwnedFd) -> Result<Mounted> {
         self.0.mounts.nameable(fd)
     }
 
-    /// How overlayfs is told of directories here.
-    pub(crate) fn by(&self) -> By {
-        self.0.mounts.by()
+    /// An overlay of `lowers` (topmost first) with `upper` over them, detached.
+    pub(crate) fn overlay(
+        &self,
+        lowers: &[BorrowedFd<'_>],
+        upper: Option<Upper<'_>>,
+    ) -> Result<OwnedFd> {
+        self.0.mounts.overlay(lowers, upper)
     }
 
     fn how_to_stack(&self, diff_id: &Digest) -> Result<(LayerForm, Stacking)> {

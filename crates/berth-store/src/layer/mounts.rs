@@ -121,8 +121,20 @@ impl Mounts {
     }
 
     /// How overlayfs is told of directories here.
+    #[cfg(test)]
     pub(crate) fn by(&self) -> By {
         self.by
+    }
+
+    /// An overlay of `lowers` (topmost first) with `upper` over them, detached.
+    pub(crate) fn overlay(
+        &self,
+        lowers: &[BorrowedFd<'_>],
+        upper: Option<Upper<'_>>,
+    ) -> Result<OwnedFd> {
+        let scratch = self.attach_dir.join(durable::unique_name()?);
+        overlay(lowers, upper, self.by, &scratch)
+            .map_err(|e| Error::io("cannot mount the root file system", e))
     }
 
     /// The layer in `dir`, mounted now or before.
@@ -161,7 +173,7 @@ impl Mounts {
         self.lock().layers.remove(diff_id);
     }
 
-    /// A mount in the form that [`Mounts::by`] asks for; what had to be attached for it is detached
+    /// A mount in the form that overlayfs takes here; what had to be attached for it is detached
     /// when it goes.
     pub(crate) fn nameable(&self, fd: OwnedFd) -> Result<Mounted> {
         match self.by {
@@ -170,7 +182,7 @@ impl Mounts {
                 stacking: Stacking::default(),
                 attached: None,
             }),
-            By::Name => {
+            By::Name | By::Options => {
                 let path = self.attach_dir.join(durable::unique_name()?);
                 attach(fd, &path, Stacking::default())
                     .map_err(|e| Error::io(format_args!("cannot mount {}", path.display()), e))
@@ -285,7 +297,7 @@ fn probe(scratch: &Path, attach_dir: &Path) -> Result<(LayerMounting, By)> {
                 work: work.as_fd(),
                 volatile: false,
             };
-            overlay(&[lower], Some(upper), by).map(drop)
+            overlay(&[lower], Some(upper), by, &attach_dir.join(&name)).map(drop)
         };
         if let Ok(lower) = mount_files(&dir) {
             if stack(lower.as_fd(), By::Descriptor).is_ok() {
@@ -298,11 +310,11 @@ fn probe(scratch: &Path, attach_dir: &Path) -> Result<(LayerMounting, By)> {
                 return Ok((LayerMounting::Attached, By::Name));
             }
         }
-        let by = match stack(upper_lower(&dir)?.as_fd(), By::Descriptor) {
-            Ok(()) => By::Descriptor,
-            Err(_) => By::Name,
-        };
-        Ok((LayerMounting::Directory, by))
+        let lower = upper_lower(&dir)?;
+        let by = [By::Descriptor, By::Name]
+            .into_iter()
+            .find(|by| stack(lower.as_fd(), *by).is_ok());
+        Ok((LayerMounting::Directory, by.unwrap_or(By::Options)))
     })();
     let _ = fs::remove_dir_all(&dir);
     found.map_err(failed)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use berth_spec::Digest;
 
-use super::overlay::{Upper, overlay};
+use super::overlay::Upper;
 use super::{RootMount, unlisted};
 use crate::layer::{Layers, Mounted};
 use crate::tree::remove::remove;
@@ -108,9 +108,7 @@ impl Stack {
         let need = if upper.is_some() { 1 } else { 2 };
         let empty = empty_dirs(layers.dir(), need - lowers.len().min(need))?;
         lowers.extend(empty.iter().map(AsFd::as_fd));
-        let fd = overlay(&lowers, upper, layers.by())
-            .map_err(|e| Error::io("cannot mount the root file system", e))?;
-        Ok(RootMount { fd })
+        layers.overlay(&lowers, upper).map(|fd| RootMount { fd })
     }
 
     /// Mode and owner of the root: those of the topmost layer that lists it.

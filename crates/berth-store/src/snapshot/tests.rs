@@ -12,11 +12,13 @@ use crate::layer::{LayerMounting, Layers, Mounts};
 use crate::lease::Leases;
 
 /// Every way; which of them the kernel at hand would choose by itself does not matter.
-const WAYS: [(LayerMounting, By); 4] = [
+const WAYS: [(LayerMounting, By); 6] = [
     (LayerMounting::Detached, By::Descriptor),
     (LayerMounting::Attached, By::Name),
+    (LayerMounting::Attached, By::Options),
     (LayerMounting::Directory, By::Descriptor),
     (LayerMounting::Directory, By::Name),
+    (LayerMounting::Directory, By::Options),
 ];
 
 fn path(mount: &super::RootMount) -> PathBuf {
@@ -166,5 +168,5 @@ fn can(mounting: LayerMounting, by: By) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let chosen = Mounts::probe(dir.path(), &dir.path().join("run")).unwrap();
     let newest = chosen.mounting() == LayerMounting::Detached;
-    newest || chosen.by() == by && mounting != LayerMounting::Detached
+    newest || chosen.by() == by || by != By::Descriptor && mounting != LayerMounting::Detached
 }
