@@ -12,7 +12,7 @@ use crate::nft::ruleset::EndpointRules;
 use crate::options::NetworkOptions;
 use crate::port::{PortBinding, PublishedPort};
 use crate::record::{Endpoint, EndpointRequest, NetworkRecord};
-use crate::route;
+use crate::route::{self, Route};
 use crate::state::{
     Member, Network, OPTION_BINDING, OPTION_MTU, Room, State, Veth, endpoint_rules, isolated,
     new_id, ruleset,
@@ -226,7 +226,7 @@ fn join(
         default_route: wish.route.is_some(),
         dns: request.dns,
     };
-    let done = configure(room, route, &veth, wish).and_then(|()| {
+    let done = configure(&mut room.route, route, &veth, wish).and_then(|()| {
         let rules = endpoint_rules(&wish.network.bridge, &endpoint);
         add_rules(state, names, options, &rules)
     });
@@ -244,6 +244,7 @@ fn join(
     room.members.push(Member {
         endpoint: endpoint.clone(),
         veth,
+        mended: None,
     });
     Ok(endpoint)
 }
@@ -274,7 +275,7 @@ fn interface(
     names: &Names,
     wish: &Wish,
     room: &mut Room,
-    route: &mut route::Route,
+    route: &mut Route,
     default_bridge: u32,
 ) -> Result<Veth> {
     if let Some(veth) = room.spare.take() {
@@ -297,6 +298,7 @@ fn interface(
         .find(free)
         .unwrap_or_default();
     let plan = Plan {
+        host: None,
         bridge: wish.bridge,
         inside: &inside,
         netns: room.sandbox.netns(),
@@ -306,7 +308,8 @@ fn interface(
     veth::make(names, &plan, route, &mut room.route)
 }
 
-fn configure(room: &mut Room, host: &mut route::Route, veth: &Veth, wish: &Wish) -> Result<()> {
+/// Gives a veth its addresses and, if wished, the default route.
+fn configure(inside: &mut Route, host: &mut Route, veth: &Veth, wish: &Wish) -> Result<()> {
     let on = |e: io::Error| {
         let attempt = format!("give {} the address {}", veth.inside, wish.ip);
         Error::kernel(attempt, e)
@@ -323,7 +326,46 @@ fn configure(room: &mut Room, host: &mut route::Route, veth: &Veth, wish: &Wish)
         wish.route
             .map(|gateway| route::add_default_route(veth.inside_index, gateway)),
     );
-    room.route.batch(requests).map_err(on)
+    inside.batch(requests).map_err(on)
+}
+
+/// Makes an endpoint's veth again, as it was.
+pub(crate) fn mend(
+    room: &mut Room,
+    at: usize,
+    network: &Network,
+    host: &mut Route,
+    (names, options, mtu_default): (&Names, &NetworkOptions, u32),
+) -> Result<()> {
+    let Room {
+        sandbox,
+        route,
+        members,
+        ..
+    } = room;
+    let Some(Member { endpoint, veth, .. }) = members.get_mut(at) else {
+        return Ok(());
+    };
+    let wish = Wish {
+        network: network.record.clone(),
+        bridge: network.bridge,
+        mtu: mtu(&network.record, mtu_default),
+        isolated: isolated(&network.record, options),
+        ip: endpoint.ip,
+        prefix_len: endpoint.prefix_len,
+        mac: endpoint.mac,
+        route: endpoint.gateway.filter(|_| endpoint.default_route),
+    };
+    let plan = Plan {
+        host: Some(&endpoint.host_interface),
+        bridge: wish.bridge,
+        inside: &endpoint.interface,
+        netns: sandbox.netns(),
+        mtu: wish.mtu,
+        isolated: wish.isolated,
+    };
+    *veth = veth::make(names, &plan, host, route)?;
+    configure(route, host, veth, &wish)
 }
 
 /// Takes the sandbox out of a network; gives what was there, whose interface still is.

@@ -272,6 +272,7 @@ impl Inner {
             });
         };
         let plan = Plan {
+            host: None,
             bridge: target.bridge,
             inside: "eth0",
             netns: sandbox.netns.as_fd(),

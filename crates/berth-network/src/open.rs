@@ -101,7 +101,7 @@ fn follow_options(
     }
 }
 
-/// Takes over a sandbox and those of its endpoints that are still whole. False if it is gone.
+/// Takes over a sandbox and those of its endpoints whose networks are there. False if it is gone.
 fn take_over(
     state: &mut State,
     directory: &Directory,
@@ -116,26 +116,19 @@ fn take_over(
         .map_err(|e| Error::kernel(format!("list interfaces of sandbox {}", record.id), e))?;
     let mut members = Vec::new();
     for endpoint in record.endpoints {
-        let ends = (
-            host.get(&endpoint.host_interface),
-            within.get(&endpoint.interface),
-        );
-        let (Some(host_index), Some(inside_index)) = ends else {
-            tracing::warn!(
-                "endpoint {} of {} has lost its interface",
-                endpoint.id,
-                endpoint.container_name
-            );
-            continue;
-        };
+        // What is not there any more has no number; it is mended later.
         let veth = Veth {
             host: endpoint.host_interface.clone(),
-            host_index: *host_index,
+            host_index: host.get(&endpoint.host_interface).copied().unwrap_or(0),
             inside: endpoint.interface.clone(),
-            inside_index: *inside_index,
+            inside_index: within.get(&endpoint.interface).copied().unwrap_or(0),
         };
         if restore(state, &endpoint) {
-            members.push(Member { endpoint, veth });
+            members.push(Member {
+                endpoint,
+                veth,
+                mended: None,
+            });
         }
     }
     let room = Room {

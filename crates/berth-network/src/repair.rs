@@ -1,5 +1,7 @@
 //! Making the kernel agree with the state: when an engine starts, and when others have removed something.
 
+use std::time::{Duration, Instant};
+
 use crate::names::Names;
 use crate::options::NetworkOptions;
 use crate::record::Driver;
@@ -7,7 +9,11 @@ use crate::route;
 use crate::state::{State, icc, isolated};
 use crate::{Error, Result, attach, bridge, sysctl};
 
-/// Builds what is missing: forwarding, bridges (and their ports), rules. Rules are replaced in one step, so there is no
+/// A veth that is lost again within this time stays so until the next repair: a container that removes its own interface
+/// in a loop gets no engine that does nothing else.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Builds what is missing: forwarding, bridges (and their ports), veths, rules. Rules are replaced in one step, so there is no
 /// moment without them.
 pub(crate) fn all(state: &mut State, names: &Names, options: &NetworkOptions) -> Result<()> {
     if options.ip_forward {
@@ -29,7 +35,46 @@ pub(crate) fn all(state: &mut State, names: &Names, options: &NetworkOptions) ->
             failed.get_or_insert(e);
         }
     }
+    if let Err(e) = lost_veths(state, names, options) {
+        failed.get_or_insert(e);
+    }
     failed.map_or(Ok(()), Err)
+}
+
+/// Makes veths of endpoints again that others have removed.
+fn lost_veths(state: &mut State, names: &Names, options: &NetworkOptions) -> Result<()> {
+    let links = state
+        .route
+        .links()
+        .map_err(|e| Error::kernel("list interfaces", e))?;
+    let State {
+        networks,
+        rooms,
+        route,
+        mtu,
+        ..
+    } = state;
+    for room in rooms.values_mut() {
+        for at in 0..room.members.len() {
+            let member = &mut room.members[at];
+            let recent = member.mended.is_some_and(|then| then.elapsed() < PATIENCE);
+            if links.contains_key(&member.veth.host) || recent {
+                continue;
+            }
+            let Some(network) = networks.get(&member.endpoint.network_id) else {
+                continue;
+            };
+            member.mended = Some(Instant::now());
+            if let Err(e) = attach::mend(room, at, network, route, (names, options, *mtu)) {
+                // Likely a namespace whose processes have changed it: no reason to try for ever.
+                tracing::warn!(
+                    "cannot mend an endpoint: {}",
+                    crate::background::with_cause(&e)
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes a network's bridge if it is not there, and takes its ports in again.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddrV4;
+use std::time::Instant;
 
 use crate::addresses::Addresses;
 use crate::claim::Claims;
@@ -64,6 +65,8 @@ pub(crate) struct Room {
 pub(crate) struct Member {
     pub endpoint: Endpoint,
     pub veth: Veth,
+    /// When the veth was made again after others had removed it.
+    pub mended: Option<Instant>,
 }
 
 /// A network in use.

@@ -10,6 +10,8 @@ use crate::{Error, Result, sysctl};
 
 /// What a veth pair connects and how.
 pub(crate) struct Plan<'a> {
+    /// Name of the host's end; a random one if absent.
+    pub host: Option<&'a str>,
     /// Number of the bridge.
     pub bridge: u32,
     /// Name of the end inside.
@@ -27,7 +29,10 @@ pub(crate) fn make(
     host: &mut Route,
     inside: &mut Route,
 ) -> Result<Veth> {
-    let name = names.veth(random()?);
+    let name = match plan.host {
+        Some(name) => name.to_owned(),
+        None => names.veth(random()?),
+    };
     let on =
         |e: io::Error| Error::kernel(format!("make the interface {} ({name})", plan.inside), e);
     host.batch(vec![route::add_veth(

@@ -180,7 +180,7 @@ impl Ear {
             && table_of(message.kind, message.payload()) == Some(self.table.as_bytes())
     }
 
-    /// A bridge of ours removed or turned down, or without its address.
+    /// A bridge of ours removed or turned down, or without its address; a veth of ours removed.
     fn is_link_loss(&self, message: Message<'_>) -> bool {
         let word = |at: usize| {
             let bytes = message.payload().get(at..at + 4)?;
@@ -201,9 +201,10 @@ impl Ear {
                 let name = attributes(message.payload().get(16..).unwrap_or_default())
                     .find(|(kind, _)| *kind == IFLA_IFNAME)
                     .map(|(_, name)| name.strip_suffix(&[0]).unwrap_or(name));
-                is_bridge(&inner, |bridge, _| {
+                let bridge = is_bridge(&inner, |bridge, _| {
                     Some(bridge.as_bytes()) == name && down(bridge)
-                })
+                });
+                bridge || (message.kind == RTM_DELLINK && is_veth(&inner, name))
             }
             // `struct ifaddrmsg`: family, prefix, flags, scope, index.
             RTM_DELADDR => is_bridge(&inner, |_, number| number == index),
@@ -251,6 +252,16 @@ fn any(socket: &Netlink, what: impl Fn(Message<'_>) -> bool) -> bool {
         // ENOBUFS: more was said than we could hear.
         Err(e) => errno(&e) == Some(105),
     }
+}
+
+/// Whether an endpoint has this interface.
+fn is_veth(inner: &Inner, name: Option<&[u8]>) -> bool {
+    let state = inner.state();
+    state
+        .rooms
+        .values()
+        .flat_map(|room| &room.members)
+        .any(|member| Some(member.veth.host.as_bytes()) == name)
 }
 
 fn is_bridge(inner: &Inner, what: impl Fn(&str, u32) -> bool) -> bool {

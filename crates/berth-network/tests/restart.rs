@@ -183,6 +183,30 @@ fn losses_are_noticed() {
 }
 
 #[test]
+fn a_lost_interface_is_made_again() {
+    let mut world = World::new();
+    let (server, at) = world.member("server", vec![tcp(80, None, HostPort::Any)]);
+    serve(&server, 80);
+    let port = at.ports[0].host_port;
+    let ask = |what: &str| {
+        testkit::wait::until(what, || {
+            let link = std::path::Path::new("/sys/class/net").join(&at.host_interface);
+            link.exists().then(|| from_host((LOCALHOST, port)).ok())?
+        })
+    };
+    world::run(&format!("ip link del {}", at.host_interface));
+    ask("the interface to be back");
+    // Also one that is lost while no engine runs.
+    world.networks().shutdown();
+    world::run(&format!("ip link del {}", at.host_interface));
+    world.restart(vec![SandboxRecord {
+        id: server.id().to_owned(),
+        endpoints: vec![at.clone()],
+    }]);
+    ask("the interface to be back with the engine");
+}
+
+#[test]
 fn two_engines_side_by_side() {
     let (one, two) = (World::new(), World::new());
     let (server, at) = one.member("server", vec![tcp(80, None, HostPort::Any)]);
