@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
-use crate::op::Caches;
+use crate::op::{Caches, sweep};
 use crate::output::Teller;
 use crate::solve::{Job, solve};
 use crate::{
@@ -112,6 +112,7 @@ impl Builder {
             let what = format_args!("cannot prepare {}", options.root.display());
             Error::from(berth_store::Error::io(what, e))
         })?;
+        sweep(&options.store)?;
         Ok(Self {
             options: Arc::new(options),
             caches: Caches::default(),

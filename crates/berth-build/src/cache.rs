@@ -1,6 +1,8 @@
 //! What earlier builds found out: vertex keys and their results, as records of the store, which
 //! keeps the layers that they speak of.
 
+use std::collections::{HashMap, HashSet};
+
 use berth_spec::Digest;
 use berth_store::{Lease, Store};
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,8 @@ use crate::Result;
 const SCOPE: &str = "build-cache";
 /// Records kept; the longest unused go first.
 const RECORDS_MAX: usize = 10_000;
+/// Bytes of layers kept that no image has; likewise.
+const BYTES_MAX: u64 = 20 << 30;
 
 /// What an instruction gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,39 +64,135 @@ impl Cache {
         Ok(records.put(lease, SCOPE, key, &bytes, &layers, &[])?)
     }
 
-    /// Forgets what goes beyond the bound.
+    /// Forgets what goes beyond the bounds: the longest unused first, and of what takes room only
+    /// what no image has, since the rest costs nothing.
     pub(crate) fn trim(&self) -> Result<()> {
-        let keys = self.store.records().keys(SCOPE)?;
-        let surplus = keys.len().saturating_sub(RECORDS_MAX);
-        for key in &keys[..surplus] {
+        self.trim_to(RECORDS_MAX, BYTES_MAX)
+    }
+
+    fn trim_to(&self, records: usize, bytes: u64) -> Result<()> {
+        let all = self.records()?;
+        let in_images = self.in_images()?;
+        let mut sizes = HashMap::new();
+        for layer in all.iter().filter_map(|(_, outcome)| outcome.layer.as_ref()) {
+            if !in_images.contains(layer)
+                && let Some(found) = self.store.layers().get(layer)?
+            {
+                sizes.insert(layer.clone(), found.bytes);
+            }
+        }
+        let mut total: u64 = sizes.values().sum();
+        let mut surplus = all.len().saturating_sub(records);
+        for (key, outcome) in &all {
+            let size = outcome
+                .layer
+                .as_ref()
+                .and_then(|layer| sizes.get(layer))
+                .copied();
+            if surplus == 0 && (total <= bytes || size.is_none()) {
+                continue;
+            }
             self.store.records().remove(SCOPE, key)?;
+            surplus = surplus.saturating_sub(1);
+            if let Some(layer) = &outcome.layer {
+                total -= sizes.remove(layer).unwrap_or(0);
+            }
         }
         Ok(())
     }
 
     /// Forgets records: all, or those whose layer no image has. Answers their keys.
     pub(crate) fn prune(&self, all: bool) -> Result<Vec<String>> {
-        let mut in_images = std::collections::HashSet::new();
-        if !all {
-            for image in self.store.images().list()? {
-                in_images.extend(image.layers().iter().cloned());
-            }
-        }
-        let lease = self.store.lease()?;
+        let in_images = self.in_images()?;
         let mut gone = Vec::new();
-        for key in self.store.records().keys(SCOPE)? {
-            let used = match self.get(&lease, &key)? {
-                Some(Outcome {
-                    layer: Some(layer), ..
-                }) => in_images.contains(&layer),
-                // Metadata costs nothing; it is of use as long as the layers around it are.
-                Some(_) => !all,
-                None => false,
-            };
-            if !used && self.store.records().remove(SCOPE, &key)? {
+        for (key, outcome) in self.records()? {
+            // Metadata costs nothing; it is of use as long as the layers around it are.
+            let used = outcome.layer.is_none_or(|layer| in_images.contains(&layer));
+            if (all || !used) && self.store.records().remove(SCOPE, &key)? {
                 gone.push(key);
             }
         }
         Ok(gone)
+    }
+
+    /// All that can be read, the longest unused first. What cannot is of another version, and goes.
+    fn records(&self) -> Result<Vec<(String, Outcome)>> {
+        let mut found = Vec::new();
+        for (key, value) in self.store.records().list(SCOPE)? {
+            match serde_json::from_slice(&value) {
+                Ok(outcome) => found.push((key, outcome)),
+                Err(_) => drop(self.store.records().remove(SCOPE, &key)?),
+            }
+        }
+        Ok(found)
+    }
+
+    fn in_images(&self) -> Result<HashSet<Digest>> {
+        let images = self.store.images().list()?;
+        Ok(images
+            .iter()
+            .flat_map(|image| image.layers().to_vec())
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_store::StoreOptions;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_unused_go_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(StoreOptions {
+            root: dir.path().join("root"),
+            run_dir: dir.path().join("run"),
+        })
+        .unwrap();
+        let cache = Cache::new(store.clone());
+        let lease = store.lease().unwrap();
+        let put = |key: &str, layer: Option<&Digest>| {
+            let outcome = Outcome {
+                created: String::new(),
+                layer: layer.cloned(),
+                created_by: String::new(),
+            };
+            cache.put(&lease, key, &outcome).unwrap();
+        };
+        let layer = |name: &str| {
+            let mut builder = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(100_000);
+            builder
+                .append_data(&mut header, name, &[0; 100_000][..])
+                .unwrap();
+            let tar = builder.into_inner().unwrap();
+            store
+                .layers()
+                .import(&lease, &mut &tar[..], None)
+                .unwrap()
+                .diff_id
+        };
+        let (one, two) = (layer("one"), layer("two"));
+        put("a", Some(&one));
+        put("b", None);
+        put("c", Some(&two));
+        let keys = || store.records().keys(SCOPE).unwrap();
+        cache.trim_to(10, 10 << 20).unwrap();
+        assert_eq!(keys(), ["a", "b", "c"]);
+        // Used just now: the other one has to go.
+        assert!(cache.get(&lease, "a").unwrap().is_some());
+        cache.trim_to(10, 150_000).unwrap();
+        assert_eq!(keys(), ["b", "a"]);
+        cache.trim_to(1, 10 << 20).unwrap();
+        assert_eq!(keys(), ["a"]);
+        store
+            .records()
+            .put(&lease, SCOPE, "old", b"{}", &[], &[])
+            .unwrap();
+        assert!(cache.get(&lease, "old").unwrap().is_none());
+        assert_eq!(cache.prune(true).unwrap(), ["a"]);
+        assert_eq!(keys(), Vec::<String>::new());
     }
 }

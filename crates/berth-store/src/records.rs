@@ -104,6 +104,15 @@ impl Records {
         Ok(gone > 0)
     }
 
+    /// Keys and values of `scope`, the longest unused first. Looking does not count as use.
+    pub fn list(&self, scope: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        self.db.read(|c| {
+            c.prepare_cached("SELECT key, value FROM record WHERE scope = ?1 ORDER BY used, key")?
+                .query_map(params![scope], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+    }
+
     /// The keys of `scope`, the longest unused first.
     pub fn keys(&self, scope: &str) -> Result<Vec<String>> {
         self.db.read(|c| {

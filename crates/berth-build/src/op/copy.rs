@@ -72,7 +72,7 @@ impl Trees<'_> {
 }
 
 pub(crate) fn copy(
-    solver: &Solver,
+    solver: &mut Solver,
     state: &mut State,
     copy: &Copy,
     name: &'static str,
@@ -131,7 +131,7 @@ pub(crate) fn copy(
         }
     };
     for key in by_layers.iter().chain([&by_content]) {
-        solver.cache.put(&solver.lease, key, &outcome)?;
+        solver.learn(key, &outcome)?;
     }
     state.record(&outcome)
 }

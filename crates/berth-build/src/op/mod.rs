@@ -5,4 +5,4 @@ mod mounts;
 pub(crate) mod run;
 pub(crate) mod workdir;
 
-pub(crate) use mounts::Caches;
+pub(crate) use mounts::{Caches, sweep};

@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_spec::Digest;
+use berth_store::Store;
 use berth_sys::root::RootFd;
 use rustix::fs::{Mode, OFlags};
 
@@ -201,9 +202,7 @@ fn bind(solver: &Solver, state: &State, mount: &Mount, prepared: &mut Prepared) 
         solver.store().snapshots().view(&layers)?.into_fd()
     } else {
         // Writing is allowed, and forgotten.
-        let key = random_id()?;
-        solver.store().snapshots().create(&key, &layers)?;
-        let guard = SnapshotGuard::new(solver, key);
+        let guard = SnapshotGuard::create(solver.store(), &random_id()?, &layers)?;
         let mounted = solver
             .store()
             .snapshots()
@@ -388,19 +387,35 @@ pub(super) fn mount_points(solver: &Solver, points: &[(String, bool)]) -> Result
         .diff_id)
 }
 
+/// What the keys of builds' snapshots begin with, so that none outlives the engine that made it.
+const SNAPSHOT_PREFIX: &str = "build-";
+
 /// A snapshot that goes with the value.
 pub(super) struct SnapshotGuard {
-    store: berth_store::Store,
+    store: Store,
     pub(super) key: String,
 }
 
 impl SnapshotGuard {
-    pub(super) fn new(solver: &Solver, key: String) -> Self {
-        SnapshotGuard {
-            store: solver.store().clone(),
+    /// Makes a snapshot over `layers`.
+    pub(super) fn create(store: &Store, id: &str, layers: &[Digest]) -> Result<Self> {
+        let key = format!("{SNAPSHOT_PREFIX}{id}");
+        store.snapshots().create(&key, layers)?;
+        Ok(SnapshotGuard {
+            store: store.clone(),
             key,
+        })
+    }
+}
+
+/// Removes the snapshots of builds that were under way when an earlier engine died.
+pub(crate) fn sweep(store: &Store) -> Result<()> {
+    for key in store.snapshots().list()? {
+        if key.starts_with(SNAPSHOT_PREFIX) {
+            store.snapshots().remove(&key)?;
         }
     }
+    Ok(())
 }
 
 impl Drop for SnapshotGuard {

@@ -28,7 +28,7 @@ const CA_VARIABLES: [&str; 9] = [
     "AWS_CA_BUNDLE",
 ];
 
-pub(crate) fn run(solver: &Solver, state: &mut State, run: &Run) -> Result<()> {
+pub(crate) fn run(solver: &mut Solver, state: &mut State, run: &Run) -> Result<()> {
     let config = &state.image.config;
     let variables = in_scope(&config.env, &state.arguments);
     let (args, script) = command(run, config)?;
@@ -71,7 +71,7 @@ pub(crate) fn run(solver: &Solver, state: &mut State, run: &Run) -> Result<()> {
         layer,
         created_by: created_by(&args, &values, &lasting),
     };
-    solver.cache.put(&solver.lease, &key, &outcome)?;
+    solver.learn(&key, &outcome)?;
     state.record(&outcome)
 }
 
@@ -159,9 +159,7 @@ fn execute(
     add_host(&mut env, &host.env, trusted);
     let mut layers = vec![mounts::mount_points(solver, &prepared.points)?];
     layers.extend_from_slice(state.layers());
-    let snapshots = solver.store().snapshots();
-    snapshots.create(id, &layers)?;
-    let snapshot = SnapshotGuard::new(solver, id.to_owned());
+    let snapshot = SnapshotGuard::create(solver.store(), id, &layers)?;
     let request = &solver.job.request;
     let step = RunStep {
         id: id.to_owned(),
@@ -202,6 +200,7 @@ fn execute(
         0 => {}
         code => return Err(Error::step_failed(&args.join(" "), code)),
     }
+    let snapshots = solver.store().snapshots();
     let layer = snapshots.commit(&solver.lease, &snapshot.key)?;
     Ok((layer.size > EMPTY_TAR).then_some(layer.diff_id))
 }

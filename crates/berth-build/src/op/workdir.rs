@@ -9,7 +9,7 @@ use crate::source::Rootfs;
 use crate::variables::in_scope;
 use crate::{Result, metadata};
 
-pub(crate) fn workdir(solver: &Solver, state: &mut State, path: &str) -> Result<()> {
+pub(crate) fn workdir(solver: &mut Solver, state: &mut State, path: &str) -> Result<()> {
     let variables = in_scope(&state.image.config.env, &state.arguments);
     let path = Expander::new(solver.job.file.escape).word(path, &variables)?;
     let path = metadata::workdir(&state.image.config.working_dir, &path)?;
@@ -49,7 +49,7 @@ pub(crate) fn workdir(solver: &Solver, state: &mut State, path: &str) -> Result<
         layer,
         created_by,
     };
-    solver.cache.put(&solver.lease, &key, &outcome)?;
+    solver.learn(&key, &outcome)?;
     state.record(&outcome)?;
     if solver.job.request.remove || solver.job.request.force_remove {
         solver.removed(&id)?;

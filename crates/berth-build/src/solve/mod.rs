@@ -42,7 +42,7 @@ pub(crate) struct Job {
 /// A build under way.
 pub(crate) struct Solver {
     pub(crate) job: Job,
-    pub(crate) cache: Cache,
+    cache: Cache,
     pub(crate) lease: Lease,
     arguments: Arguments,
     plan: Plan,
@@ -51,6 +51,8 @@ pub(crate) struct Solver {
     /// The step to announce next, and how many there are.
     step: usize,
     total: usize,
+    /// Whether the cache has learned something.
+    ran: bool,
 }
 
 /// Builds. Blocks.
@@ -85,6 +87,7 @@ pub(crate) fn solve(mut job: Job) -> Result<Built> {
         stages: vec![None; job.file.stages.len()],
         step: 1,
         total,
+        ran: false,
         plan,
         job,
     };
@@ -173,7 +176,9 @@ impl Solver {
             parent: None,
         };
         let image = self.store().images().add(&self.lease, image)?;
-        self.cache.trim()?;
+        if self.ran {
+            self.cache.trim()?;
+        }
         Ok(image.id)
     }
 
@@ -195,6 +200,12 @@ impl Solver {
             self.job.teller.text(" ---> Using cache\n")?;
         }
         Ok(found)
+    }
+
+    /// Remembers what a vertex gave.
+    pub(crate) fn learn(&mut self, key: &str, outcome: &Outcome) -> Result<()> {
+        self.ran = true;
+        self.cache.put(&self.lease, key, outcome)
     }
 
     /// Says that something runs now, in the "container" whose ID is answered.

@@ -52,8 +52,10 @@ pub(crate) fn requested(text: &str) -> Result<Platform> {
     platform.architecture = architecture.to_owned();
     platform.variant = platform.variant.or(variant).filter(|v| {
         // What every machine of an architecture has is not said.
-        !(platform.architecture == "arm64" && v == "v8")
-            && !(platform.architecture == "amd64" && v == "v1")
+        !matches!(
+            (platform.architecture.as_str(), v.as_str()),
+            ("arm64", "v8") | ("amd64", "v1")
+        )
     });
     if platform.os != "linux" {
         return Err(Error::invalid(format!(

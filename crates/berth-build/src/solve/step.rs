@@ -21,7 +21,7 @@ impl Solver {
         }
     }
 
-    fn metadata(&self, state: &mut State, instruction: &Instruction) -> Result<()> {
+    fn metadata(&mut self, state: &mut State, instruction: &Instruction) -> Result<()> {
         let variables = in_scope(&state.image.config.env, &state.arguments);
         let key = state.key().to_owned();
         let escape = self.job.file.escape;
@@ -37,7 +37,7 @@ impl Solver {
         self.without_layer(state, &key, &applied.comment)
     }
 
-    fn argument(&self, state: &mut State, pairs: &[(String, Option<String>)]) -> Result<()> {
+    fn argument(&mut self, state: &mut State, pairs: &[(String, Option<String>)]) -> Result<()> {
         let variables = in_scope(&state.image.config.env, &state.arguments);
         let expander = Expander::new(self.job.file.escape);
         let key = state.key().to_owned();
@@ -59,7 +59,7 @@ impl Solver {
 
     /// Records an instruction that makes no layer. Such a vertex is looked up only for the time that
     /// stands in the history, and so that the text is as it was.
-    fn without_layer(&self, state: &mut State, parent: &str, comment: &str) -> Result<()> {
+    fn without_layer(&mut self, state: &mut State, parent: &str, comment: &str) -> Result<()> {
         let key = KeyMaker::new("metadata")
             .part(parent)
             .part(comment)
@@ -73,7 +73,7 @@ impl Solver {
             layer: None,
             created_by: state.nop(&format!(" {comment}")),
         };
-        self.cache.put(&self.lease, &key, &outcome)?;
+        self.learn(&key, &outcome)?;
         state.record(&outcome)?;
         if self.job.request.remove || self.job.request.force_remove {
             self.removed(&id)?;

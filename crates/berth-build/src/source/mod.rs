@@ -22,8 +22,6 @@ use crate::{Error, Result, glob};
 const LINKS_MAX: usize = 40;
 /// Entries one `COPY` may touch.
 pub(crate) const ENTRIES_MAX: usize = 4_000_000;
-/// Directories in one another.
-const DEPTH_MAX: usize = 2048;
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,30 +215,21 @@ pub(crate) fn walk(
     root: &Path,
     visit: &mut dyn FnMut(&Path, &Node) -> Result<()>,
 ) -> Result<()> {
-    fn below(
-        source: &dyn Source,
-        path: &Path,
-        depth: usize,
-        visit: &mut dyn FnMut(&Path, &Node) -> Result<()>,
-    ) -> Result<()> {
-        if depth > DEPTH_MAX {
-            return Err(Error::invalid(format!(
-                "{}: directories are nested too deeply",
-                shown(path)
-            )));
-        }
-        let Some(node) = source.stat(path)? else {
-            return Ok(());
+    let mut pending = vec![root.to_owned()];
+    while let Some(path) = pending.pop() {
+        let Some(node) = source.stat(&path)? else {
+            continue;
         };
-        visit(path, &node)?;
+        visit(&path, &node)?;
         if node.is_dir() {
-            for name in source.list(path)? {
-                below(source, &path.join(name), depth + 1, visit)?;
+            let names = source.list(&path)?;
+            if pending.len() + names.len() > ENTRIES_MAX {
+                return Err(too_many());
             }
+            pending.extend(names.iter().rev().map(|name| path.join(name)));
         }
-        Ok(())
     }
-    below(source, root, 0, visit)
+    Ok(())
 }
 
 /// A hash of everything at and below `root` that a copy of it would keep, times excepted. Owners

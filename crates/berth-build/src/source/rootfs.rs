@@ -99,7 +99,7 @@ impl Source for Rootfs {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mtime: stat.st_mtime as i64,
+            mtime: stat.st_mtime,
             xattrs,
         }))
     }
@@ -193,7 +193,7 @@ fn xattrs(root: &RootFd, path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 fn failed(path: &Path, error: io::Error) -> Error {
-    Error::new(ErrorKind::Internal, format!("{}: {error}", shown(path))).with_source(error)
+    Error::new(ErrorKind::Internal, format!("{}: {error}", shown(path)))
 }
 
 fn missing(path: &Path) -> Error {
