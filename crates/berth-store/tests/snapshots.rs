@@ -106,6 +106,24 @@ fn a_commit_shows_what_the_snapshot_showed() {
 }
 
 #[test]
+fn a_snapshot_is_looked_at_while_it_is_written_to() {
+    let bench = Bench::new();
+    let below = base(&bench);
+    let root = bench.snapshot("c", std::slice::from_ref(&below));
+    meddle(&path(&root));
+    let seen = describe(&path(&root));
+    let view = bench.store.snapshots().view_of("c").unwrap();
+    assert_same(&seen, &describe(&path(&view)));
+    fs::write(path(&root).join("later"), "later").unwrap();
+    let refused = fs::write(path(&view).join("no"), "no").unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    let view = bench.store.snapshots().view_of("c").unwrap();
+    assert_eq!(fs::read(path(&view).join("later")).unwrap(), b"later");
+    drop((root, view));
+    assert_no_mounts(bench);
+}
+
+#[test]
 fn a_commit_of_nothing_is_the_empty_layer() {
     let bench = Bench::new();
     let below = base(&bench);

@@ -228,6 +228,12 @@ impl Snapshots {
         stack::view(&self.0.layers, layers)
     }
 
+    /// Mounts the snapshot as it is now, read-only, also while it is mounted elsewhere to be written
+    /// to. What is written after this call may be seen or not.
+    pub fn view_of(&self, key: &str) -> Result<RootMount> {
+        stack::view_of(&self.0.layers, &self.layers(key)?, &self.path(key))
+    }
+
     /// What `docker diff` shows: the snapshot against its layers, in the order of the paths. Mount
     /// points that were made for `/proc`, `/etc/hosts` and the like do not count.
     pub fn diff(&self, key: &str) -> Result<Vec<Change>> {

@@ -35,12 +35,19 @@ pub(super) fn mount(
         work: work.as_fd(),
         volatile,
     };
-    stack.mount(layers, Some(upper))
+    stack.mount(layers, Some(upper), None)
 }
 
 /// Mounts `layers` with nothing over them.
 pub(super) fn view(layers: &Layers, diff_ids: &[Digest]) -> Result<RootMount> {
-    Stack::new(layers, diff_ids)?.mount(layers, None)
+    Stack::new(layers, diff_ids)?.mount(layers, None, None)
+}
+
+/// Mounts `layers` with the upper directory of the snapshot in `dir` over them, read-only. The
+/// directory lies among the lower ones: another mount that writes to it is not disturbed.
+pub(super) fn view_of(layers: &Layers, diff_ids: &[Digest], dir: &Path) -> Result<RootMount> {
+    let upper = open_dir(&dir.join("upper"))?;
+    Stack::new(layers, diff_ids)?.mount(layers, None, Some(upper.as_fd()))
 }
 
 /// Makes the directories of a new snapshot. The root of an overlay is its upper directory: it gets
@@ -98,11 +105,17 @@ impl Stack {
         Ok(Stack { layers: mounted })
     }
 
-    fn mount(&self, layers: &Layers, upper: Option<Upper<'_>>) -> Result<RootMount> {
+    fn mount(
+        &self,
+        layers: &Layers,
+        upper: Option<Upper<'_>>,
+        topmost: Option<BorrowedFd<'_>>,
+    ) -> Result<RootMount> {
         let repaired = unlisted::repair(self)?
             .map(|fd| layers.nameable(fd))
             .transpose()?;
-        let mut lowers: Vec<BorrowedFd<'_>> = repaired.iter().map(Mounted::fd).collect();
+        let mut lowers: Vec<BorrowedFd<'_>> = topmost.into_iter().collect();
+        lowers.extend(repaired.iter().map(Mounted::fd));
         lowers.extend(self.layers.iter().map(|layer| layer.fd()));
         // Overlayfs wants one directory below a writable one, and two where there is none.
         let need = if upper.is_some() { 1 } else { 2 };
