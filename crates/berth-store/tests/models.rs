@@ -109,6 +109,75 @@ fn an_index_shows_what_unpacking_makes() {
     });
 }
 
+/// An archive with every kind of header there is.
+fn rich() -> Vec<u8> {
+    let sparse: &[(&str, &[u8])] = &[
+        ("GNU.sparse.major", b"0"),
+        ("GNU.sparse.minor", b"1"),
+        ("GNU.sparse.name", b"dir/sparse"),
+        ("GNU.sparse.size", b"5000"),
+        ("GNU.sparse.map", b"0,3,4096,7"),
+    ];
+    Tar::new()
+        .dir("./")
+        .dir("dir")
+        .pax(&[
+            ("mtime", b"1700000000.123456789"),
+            ("uid", b"70000"),
+            ("SCHILY.xattr.user.k", b"value"),
+        ])
+        .file("dir/file", "some content")
+        .pax(sparse)
+        .file("GNUSparseFile.0/sparse", "0123456789")
+        .file(&format!("dir/{}", "long-".repeat(40)), "x")
+        .symlink("dir/link", &"../".repeat(50))
+        .hard_link("second", "dir/file")
+        .raw(tar::EntryType::Fifo, "pipe", "", b"")
+        .finish()
+}
+
+/// Damage with a right checksum, so that it gets past the first look.
+fn damage(tar: &mut [u8], changes: &[(usize, u8)]) {
+    let blocks = tar.len() / 512;
+    for (at, byte) in changes {
+        let at = at % tar.len();
+        tar[at] = *byte;
+        let block = &mut tar[at / 512 % blocks * 512..][..512];
+        if block[257..262] == *b"ustar" {
+            block[148..156].fill(b' ');
+            let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+    }
+}
+
+/// Whatever is in it, an archive is taken or refused; nothing panics, nothing gets out, and what was
+/// taken can be read to the last byte.
+#[test]
+fn damaged_archives_are_taken_or_refused() {
+    let bench = Bench::new();
+    let rich = rich();
+    let changes = prop::collection::vec((any::<usize>(), any::<u8>()), 1..6);
+    for_all(200, changes, |changes| {
+        let mut tar = rich.clone();
+        damage(&mut tar, &changes);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("root")).unwrap();
+        let root = RootFd::open(&dir.path().join("root")).unwrap();
+        let _ = tree::unpack(
+            &root,
+            Path::new(""),
+            &mut &tar[..],
+            &UnpackOptions::default(),
+        );
+        prop_assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        if let Ok(layer) = bench.import(&tar) {
+            describe(&path(&bench.view(&[layer.diff_id])));
+        }
+        Ok(())
+    });
+}
+
 /// A layer of the stack model: names are of two levels, so that whiteouts and opaque directories
 /// have something to hide.
 #[derive(Clone, Debug)]
