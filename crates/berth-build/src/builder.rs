@@ -85,7 +85,7 @@ impl fmt::Debug for Builder {
 pub struct Pruned {
     /// The IDs of the records that went.
     pub ids: Vec<String>,
-    /// Bytes of cache mounts. Layers go by the store's collector.
+    /// Bytes on disk.
     pub bytes: u64,
 }
 
@@ -153,13 +153,13 @@ impl Builder {
         let this = self.clone();
         blocking(move || {
             let ids = Cache::new(this.options.store.clone()).prune(all)?;
-            let bytes = match all {
-                false => 0,
-                true => this
+            let mut bytes = this.options.store.collect()?.bytes;
+            if all {
+                bytes += this
                     .caches
                     .prune(&this.options.cache_mounts())
-                    .map_err(|e| berth_store::Error::io("cannot remove cache mounts", e))?,
-            };
+                    .map_err(|e| berth_store::Error::io("cannot remove cache mounts", e))?;
+            }
             Ok(Pruned { ids, bytes })
         })
         .await

@@ -216,7 +216,20 @@ fn find_dockerfile(mut archive: Archive, named: &str, whole: bool) -> Result<Rec
     })
 }
 
+/// Comments may be in whatever encoding they were written in; instructions are UTF-8.
 fn text_of(bytes: Vec<u8>, name: &str) -> Result<String> {
-    String::from_utf8(bytes)
-        .map_err(|_| Error::invalid(format!("failed to parse {name}: it is not UTF-8 text")))
+    let error = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(error) => error,
+    };
+    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+    let bad = |line: &&str| {
+        line.contains(char::REPLACEMENT_CHARACTER) && !line.trim_start().starts_with('#')
+    };
+    match text.lines().find(bad) {
+        None => Ok(text),
+        Some(line) => Err(Error::invalid(format!(
+            "failed to parse {name}: not UTF-8 text: {line}"
+        ))),
+    }
 }

@@ -21,7 +21,7 @@ pub(crate) struct LayerStream<'a> {
     at: usize,
     content: Option<Content<'a>>,
     /// The first name of each file that has several.
-    firsts: HashMap<(usize, u64), PathBuf>,
+    firsts: HashMap<(usize, (u64, u64)), PathBuf>,
     ended: bool,
 }
 

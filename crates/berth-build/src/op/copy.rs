@@ -230,7 +230,7 @@ fn destination(state: &State, text: &str) -> String {
 
 /// Files whose content stands in the Dockerfile.
 fn heredocs(solver: &Solver, copy: &Copy, variables: &Variables) -> Result<Vec<Archive>> {
-    let expander = Expander::new(solver.job.file.escape);
+    let expander = Expander::new('\\');
     copy.files
         .iter()
         .map(|file| {
@@ -311,6 +311,10 @@ fn find(
     };
     let mut found = Vec::new();
     for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.is_empty() && exclude.excludes(&name) {
+            continue;
+        }
         let mut one = find_one(trees, tree, &path, request, exclude)?;
         if request.parents {
             let below = path

@@ -9,9 +9,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use berth_store::tree::{SpoolLimits, Spooled, SpooledKind, spool};
+use rustix::io::Errno;
 
 use super::{Node, NodeKind, Source, path_of, shown};
 use crate::ignore::Ignore;
+use crate::output::random_id;
 use crate::{Error, Result};
 
 /// Bounds of a context and of an archive that is added.
@@ -143,7 +145,7 @@ impl Archive {
                 };
                 first.node.link_group.get_or_insert_with(|| {
                     *groups += 1;
-                    *groups
+                    (0, *groups)
                 });
                 entry = first.clone();
                 entry.node.kind.clone()
@@ -369,11 +371,20 @@ impl Read for Piece<'_> {
 /// A file that no directory shows: nothing has to be removed, whatever happens.
 pub(crate) fn unnamed_file(directory: &Path) -> Result<File> {
     use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(directory, flags, Mode::from_raw_mode(0o600)).map_err(|e| {
-        internal(io::Error::from(e)).within(&format!("cannot write in {}", directory.display()))
-    })?;
-    Ok(File::from(fd))
+    let mode = Mode::from_raw_mode(0o600);
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let opened = match rustix::fs::open(directory, flags | OFlags::TMPFILE, mode) {
+        // Not every file system can.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+            let path = directory.join(format!("build-{}", random_id()?));
+            let opened = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL, mode);
+            opened.and_then(|file| rustix::fs::unlink(&path).map(|()| file))
+        }
+        opened => opened,
+    };
+    let failed =
+        |e: Errno| internal(e.into()).within(&format!("cannot write in {}", directory.display()));
+    opened.map(File::from).map_err(failed)
 }
 
 fn internal(error: io::Error) -> Error {

@@ -35,7 +35,7 @@ pub(crate) struct Node {
     pub(crate) mtime: i64,
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Equal for all names of a file that has several.
-    pub(crate) link_group: Option<u64>,
+    pub(crate) link_group: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -94,7 +94,9 @@ impl Source for Rootfs {
             false => Vec::new(),
         };
         Ok(Some(Node {
-            link_group: (stat.st_nlink > 1 && kind != NodeKind::Directory).then_some(stat.st_ino),
+            // An inode number alone may come again in another layer.
+            link_group: (stat.st_nlink > 1 && kind != NodeKind::Directory)
+                .then_some((stat.st_dev, stat.st_ino)),
             kind,
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,

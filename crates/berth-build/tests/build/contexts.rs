@@ -76,6 +76,26 @@ fn the_dockerfile_is_found() {
 }
 
 #[test]
+fn only_comments_may_be_in_another_encoding() {
+    let Some(bench) = Bench::new() else { return };
+    let build = |text: &[u8]| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        builder
+            .append_data(&mut header, "Dockerfile", text)
+            .unwrap();
+        bench.build_tar(builder.into_inner().unwrap(), request())
+    };
+    build(b"# caf\xe9\nFROM busybox\nENV A=1\n").id();
+    let error = build(b"FROM busybox\nENV A=caf\xe9\n").result.unwrap_err();
+    assert!(
+        error.to_string().contains("not UTF-8 text: ENV A=caf"),
+        "{error}"
+    );
+}
+
+#[test]
 fn compressed_contexts_and_ignored_dockerfiles() {
     let Some(bench) = Bench::new() else { return };
     let tar = context(&[

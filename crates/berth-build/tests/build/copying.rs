@@ -72,6 +72,11 @@ fn destinations() {
         &files(),
     );
     assert_eq!(bench.last_layer(&id), ["d/", "d/again", "d/link", "d/one"]);
+    let id = bench.ok(
+        "FROM busybox\nCOPY --exclude=*.txt *.txt *.sh /d/\n",
+        &files(),
+    );
+    assert_eq!(bench.last_layer(&id), ["d/", "d/run.sh"]);
     bench.assert_clean();
 }
 
