@@ -29,7 +29,6 @@ mod source;
 mod variables;
 
 pub use builder::{Builder, BuilderOptions, HostAccess, Pruned};
-pub use cache::CacheRecord;
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{BuildEvent, StdStream};

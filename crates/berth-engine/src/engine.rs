@@ -2,13 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use berth_distribution::Client;
-use berth_network::NetworkOptions;
-use berth_store::Store;
+use berth_network::{NetworkOptions, Networks};
+use berth_runtime::cgroup::{Cgroups, Layout};
+use berth_runtime::launcher::Launcher;
+use berth_spec::docker::config::{LogConfig, Ulimit};
+use berth_store::{Store, StoreOptions};
+use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Result};
+use crate::container::plan::Defaults;
+use crate::container::registry::Containers;
+use crate::crossing::blocking;
+use crate::db::{Db, Kind};
+use crate::event::Events;
+use crate::exec::registry::Execs;
+use crate::task::Tasks;
+use crate::volume::registry::{Volumes, make_dir};
+use crate::{Result, random, recovery};
+
+/// How often the records are put on disk behind the scenes.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
 /// How an engine is set up. Nothing is read from the environment: the daemon passes it in.
 pub struct EngineOptions {
@@ -20,6 +36,8 @@ pub struct EngineOptions {
     pub network: NetworkOptions,
     /// How registries are reached.
     pub client: Client,
+    /// What starts containers; forked before this process had threads.
+    pub launcher: Launcher,
     /// `--cgroup-parent`; `/docker` of Docker is `/berth` here where it is empty.
     pub cgroup_parent: String,
     /// Log options of containers that name none: `max-size`, `max-file` …
@@ -33,7 +51,7 @@ pub struct EngineOptions {
     /// `--label`, shown by `info`.
     pub labels: Vec<String>,
     /// `--default-ulimit name=soft[:hard]`, parsed.
-    pub ulimits: Vec<berth_spec::docker::config::Ulimit>,
+    pub ulimits: Vec<Ulimit>,
     /// Bytes of `/dev/shm` where a container asks for none; 0 for 64 MiB.
     pub shm_size: u64,
     /// `--init`: every container that does not say otherwise has an init.
@@ -48,21 +66,55 @@ pub struct EngineOptions {
     pub commit: String,
 }
 
+/// What stays of the options once the engine is open.
+pub(crate) struct Settings {
+    pub root: PathBuf,
+    pub run_dir: PathBuf,
+    pub cgroup_parent: String,
+    pub dns: Vec<String>,
+    pub dns_search: Vec<String>,
+    pub dns_options: Vec<String>,
+    pub labels: Vec<String>,
+    pub runtimes: BTreeMap<String, PathBuf>,
+    pub proxies: BTreeMap<String, String>,
+    pub version: String,
+    pub commit: String,
+    /// The engine's own ID, made once.
+    pub id: String,
+    /// Paths below `/sys` that are hidden on this machine.
+    pub thermal_paths: Vec<String>,
+}
+
 /// Containers, images, volumes and networks of one root directory; cheap to clone.
 #[derive(Clone)]
 pub struct Engine(pub(crate) Arc<Parts>);
 
 pub(crate) struct Parts {
-    pub(crate) store: Store,
-    pub(crate) client: Client,
+    pub settings: Settings,
+    pub defaults: Defaults,
+    pub store: Store,
+    pub client: Client,
+    pub networks: Networks,
+    pub cgroups: Cgroups,
+    pub tasks: Tasks,
+    pub containers: Containers,
+    pub volumes: Volumes,
+    pub execs: Execs,
+    pub events: Events,
+    pub db: Db,
+    /// Ends background work.
+    pub closing: CancellationToken,
+    warnings: Mutex<Vec<String>>,
 }
 
 impl Engine {
     /// Opens the engine below `options.root`: finds running containers again, makes the kernel agree
     /// with the records, and applies restart policies.
     pub async fn open(options: EngineOptions) -> Result<Self> {
-        let _ = options;
-        Err(Error::internal("the engine cannot be opened by this build"))
+        let (engine, found) = blocking(move || open(options)).await?;
+        recovery::take_up(&engine, found).await;
+        engine.keep_records();
+        Ok(engine)
     }
 
     /// The store, for builders.
@@ -75,16 +127,172 @@ impl Engine {
         &self.0.client
     }
 
-    /// Ends background work. Containers go on. With `stop_containers`, they are stopped first.
-    pub async fn shutdown(&self) {}
+    /// Ends background work. Containers go on.
+    pub async fn shutdown(&self) {
+        self.0.closing.cancel();
+        let engine = self.clone();
+        let flushed = blocking(move || {
+            engine.0.networks.shutdown();
+            engine.0.db.flush()
+        })
+        .await;
+        if let Err(error) = flushed {
+            tracing::warn!(%error, "the records could not be put on disk");
+        }
+    }
 
-    /// Whether the engine has something to look after: running containers, or verbs under way.
+    /// Whether the engine has something to look after: containers that run, or will again.
     pub fn busy(&self) -> bool {
-        false
+        self.0.containers.all().iter().any(|c| c.status().running())
+    }
+
+    /// What went wrong and a user should know of.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let own = self
+            .0
+            .warnings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        own.iter().chain(self.0.store.warnings()).cloned().collect()
+    }
+
+    /// One more thing that a user should know of.
+    pub(crate) fn warn(&self, text: String) {
+        tracing::warn!("{text}");
+        let mut warnings = self
+            .0
+            .warnings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        warnings.push(text);
+    }
+
+    /// A container's directory below the root.
+    pub(crate) fn container_dir(&self, id: &str) -> PathBuf {
+        self.0.settings.root.join("containers").join(id)
+    }
+
+    /// A container's directory below the run directory.
+    pub(crate) fn task_dir(&self, id: &str) -> PathBuf {
+        self.0.settings.run_dir.join("containers").join(id)
+    }
+
+    /// Puts the records on disk now and then, until the engine closes.
+    fn keep_records(&self) {
+        let (db, closing) = (self.0.db.clone(), self.0.closing.clone());
+        tokio::spawn(async move {
+            let mut every = tokio::time::interval(FLUSH_EVERY);
+            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = closing.cancelled() => return,
+                    _ = every.tick() => {}
+                }
+                let db = db.clone();
+                if let Err(error) = blocking(move || db.flush()).await {
+                    tracing::warn!(%error, "the records could not be put on disk");
+                }
+            }
+        });
     }
 }
 
-/// For bodies that are not there.
-pub(crate) fn absent<T>(what: &str) -> Result<T> {
-    Err(Error::not_implemented(format!("{what}: not in this build")))
+/// The engine's ID: made at the first start, kept from then on.
+fn engine_id(db: &Db) -> Result<String> {
+    let (known, _) = db.all::<String>(Kind::Engine)?;
+    if let Some(id) = known.into_iter().next() {
+        return Ok(id);
+    }
+    let id = random::id();
+    db.put(Kind::Engine, "id", &id)?;
+    Ok(id)
+}
+
+fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
+    std::fs::create_dir_all(&options.root)
+        .map_err(|e| crate::Error::io(format_args!("cannot make {}", options.root.display()), e))?;
+    std::fs::create_dir_all(&options.run_dir).map_err(|e| {
+        crate::Error::io(format_args!("cannot make {}", options.run_dir.display()), e)
+    })?;
+    make_dir(&options.run_dir.join("containers"), 0o700)?;
+    let store = Store::open(StoreOptions {
+        root: options.root.clone(),
+        run_dir: options.run_dir.clone(),
+    })?;
+    let (db, note) = Db::open(&options.root.join("engine.db"))?;
+    let (volumes, broken_volumes) = Volumes::open(options.root.join("volumes"), db.clone())?;
+    volumes.sweep(&broken_volumes);
+    let cgroups = Cgroups::detect().map_err(|e| crate::Error::internal(e.to_string()))?;
+    let (defaults, id) = (
+        defaults(&options, cgroups.layout() == Layout::V2),
+        engine_id(&db)?,
+    );
+    let tasks = Tasks::new(options.launcher);
+    let found = recovery::look(&db, &tasks, &options.run_dir.join("containers"))?;
+    let networks = Networks::open(options.network, found.existing())?;
+    for network in networks.list() {
+        db.put(Kind::Network, &network.id, &network)?;
+    }
+    let mut warnings: Vec<String> = note.into_iter().collect();
+    for name in broken_volumes {
+        warnings.push(format!(
+            "the record of volume {name} was broken and has been moved aside"
+        ));
+    }
+    let engine = Engine(Arc::new(Parts {
+        defaults,
+        settings: Settings {
+            id,
+            thermal_paths: berth_runtime::defaults::thermal_paths(),
+            cgroup_parent: match options.cgroup_parent.as_str() {
+                "" => "/berth".to_owned(),
+                parent => parent.to_owned(),
+            },
+            root: options.root,
+            run_dir: options.run_dir,
+            dns: options.dns,
+            dns_search: options.dns_search,
+            dns_options: options.dns_options,
+            labels: options.labels,
+            runtimes: options.runtimes,
+            proxies: options.proxies,
+            version: options.version,
+            commit: options.commit,
+        },
+        store,
+        client: options.client,
+        networks,
+        cgroups,
+        tasks,
+        containers: Containers::default(),
+        volumes,
+        execs: Execs::default(),
+        events: Events::new(),
+        db,
+        closing: CancellationToken::new(),
+        warnings: Mutex::new(warnings),
+    }));
+    Ok((engine, found))
+}
+
+fn defaults(options: &EngineOptions, cgroup_v2: bool) -> Defaults {
+    let kind = match options.log_driver.as_str() {
+        "" => "json-file",
+        driver => driver,
+    };
+    let shm_size = match options.shm_size {
+        0 => berth_runtime::defaults::SHM_SIZE,
+        size => size,
+    };
+    Defaults {
+        log: LogConfig {
+            kind: kind.to_owned(),
+            config: options.log_opts.clone(),
+        },
+        shm_size: i64::try_from(shm_size).unwrap_or(i64::MAX),
+        ulimits: options.ulimits.clone(),
+        cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        cgroup_v2,
+        init: options.init,
+    }
 }

@@ -13,15 +13,25 @@
 #![forbid(unsafe_code)]
 
 pub mod container;
+mod crossing;
+mod db;
 mod engine;
 mod error;
+mod event;
 pub mod exec;
 pub mod filters;
 pub mod image;
 pub mod network;
+mod pipe;
+mod random;
+mod readiness;
+mod recovery;
 pub mod session;
 pub mod step;
 pub mod system;
+mod task;
+mod time;
+mod undo;
 pub mod volume;
 
 pub use engine::{Engine, EngineOptions};

@@ -3,13 +3,32 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::engine::absent;
-use crate::{Engine, Result};
-use berth_spec::docker::StreamKind;
 use berth_spec::docker::config::{HostConfig, Ulimit};
+use berth_spec::docker::{ContainerConfig, Frame, StreamKind, Words};
+use berth_spec::oci::runtime::Mount;
 use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::container::host_files::{self, HostFiles};
+use crate::container::launch::make_work_dir;
+use crate::container::log_file::LogTarget;
+use crate::container::plan::spec::{self, Facts};
+use crate::container::plan::user::Accounts;
+use crate::container::plan::{
+    NetworkMode, SecurityOptions, check_limits, linux_resources, rlimits,
+};
+use crate::container::profile;
+use crate::container::record::{Attaching, Record};
+use crate::container::sources::Handles;
+use crate::container::stream_of;
+use crate::crossing::blocking;
+use crate::exec::registry::Execs;
+use crate::task::{Exit, Task, TaskRequest};
+use crate::undo::Undo;
+use crate::volume::registry::make_dir;
+use crate::{Engine, Error, Result};
 
 /// A process to run over a snapshot.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +85,9 @@ pub enum StepMount {
 /// What the process writes, piece by piece.
 pub type StepOutput = mpsc::Sender<(StreamKind, Bytes)>;
 
+/// Bytes of one piece.
+const PIECE: usize = 32 << 10;
+
 /// Runs the process to its end and answers its exit code (128 + n after signal n). Once `cancel`
 /// fires it is killed, and this returns when nothing of it is left.
 pub async fn run(
@@ -74,6 +96,244 @@ pub async fn run(
     output: StepOutput,
     cancel: CancellationToken,
 ) -> Result<i32> {
-    let _ = (engine, request, output, cancel);
-    absent("step")
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()
+        .map_err(|e| Error::io("cannot make a stream for a step", e))?;
+    let stream = stream_of(ours.into())?;
+    let started = {
+        let engine = engine.clone();
+        blocking(move || start(&engine, request, theirs.into())).await?
+    };
+    let Started { task, undo } = started;
+    let task = Arc::new(task);
+    let execs = Execs::default();
+    let ended = end(&task, &execs, &cancel);
+    // All output has been passed on before the end is told.
+    let (exit, passed) = tokio::join!(ended, pass(stream, &output));
+    // The sandbox goes, and the directory; what could not be undone is logged there.
+    blocking(move || {
+        drop(undo);
+        Ok::<_, Error>(())
+    })
+    .await?;
+    passed?;
+    Ok(i32::try_from(exit.code).unwrap_or(255))
+}
+
+/// Waits for the end, and brings it about once `cancel` fires.
+async fn end(task: &Arc<Task>, execs: &Execs, cancel: &CancellationToken) -> Exit {
+    let exited = task.exited(execs);
+    tokio::pin!(exited);
+    tokio::select! {
+        exit = &mut exited => return exit,
+        () = cancel.cancelled() => {}
+    }
+    let killed = task.clone();
+    if let Err(error) = blocking(move || killed.kill(9)).await {
+        // It ended by itself meanwhile, as a rule.
+        tracing::debug!(%error, "a step could not be killed");
+    }
+    exited.await
+}
+
+/// Takes the frames of the output apart. A reader that left stops nothing.
+async fn pass(mut stream: impl AsyncRead + Unpin, output: &StepOutput) -> Result<()> {
+    let mut header = [0; 8];
+    while stream.read_exact(&mut header).await.is_ok() {
+        let Some(frame) = Frame::decode(header) else {
+            return Err(Error::internal("the output of a step is not framed"));
+        };
+        let mut left = frame.length as usize;
+        while left > 0 {
+            let mut piece = vec![0; left.min(PIECE)];
+            if stream.read_exact(&mut piece).await.is_err() {
+                return Ok(());
+            }
+            left -= piece.len();
+            let _ = output.send((frame.kind, piece.into())).await;
+        }
+    }
+    Ok(())
+}
+
+/// A step that runs, with what it holds.
+struct Started {
+    task: Task,
+    undo: Undo,
+}
+
+fn start(engine: &Engine, request: StepRequest, stream: OwnedFd) -> Result<Started> {
+    let mut undo = Undo::new();
+    let record = record(&request)?;
+    check_limits(&record.host, engine.0.defaults.cpus)?;
+    let network = NetworkMode::parse(&record.host.network_mode)?;
+    let dir = engine.task_dir(&request.id);
+    make_dir(&dir, 0o700)?;
+    undo.push({
+        let dir = dir.clone();
+        move || {
+            std::fs::remove_dir_all(&dir)
+                .map_err(|e| Error::io(format_args!("cannot remove {}", dir.display()), e))
+        }
+    });
+    let (netns, sandbox) = join(engine, &record, &network, &mut undo)?;
+    let root = engine
+        .0
+        .store
+        .snapshots()
+        .mount_volatile(&request.snapshot)?
+        .into_fd();
+    let inside = root
+        .try_clone()
+        .map_err(|e| Error::io("cannot open the root of a step", e))?;
+    let inside = crate::container::root_of(inside)?;
+    let user = Accounts::read(&inside)?.resolve(&request.user, &[])?;
+    make_work_dir(&inside, &spec::cwd(&record.config))?;
+    drop(inside);
+    let files = host_files::write(engine, &record, &network, sandbox.as_ref(), &dir)?;
+    let (mounts, handles) = mounts(&request, &record, &files)?;
+    let security = SecurityOptions::parse(&request.security_opt)?;
+    let capabilities = spec::capabilities(&record.host, request.privileged)?;
+    let facts = Facts {
+        user,
+        cgroup_path: engine.cgroup_path(&record),
+        resources: linux_resources(&record.host, &|path| {
+            Err(Error::invalid(format!(
+                "a step has no limits of the device {path}"
+            )))
+        })?,
+        seccomp: profile::seccomp(&security.seccomp, request.privileged, capabilities)?,
+        rlimits: rlimits(&request.ulimits, &engine.0.defaults.ulimits)?,
+        more_masked: engine.0.settings.thermal_paths.clone(),
+        mounts,
+        ..Facts::default()
+    };
+    let spec = spec::build(&record.config, &record.host, facts)?;
+    let sources = handles.place(&spec);
+    let task = engine.0.tasks.spawn(TaskRequest {
+        id: request.id,
+        dir,
+        spec,
+        root,
+        netns,
+        sources,
+        open_stdin: false,
+        stdin_once: false,
+        log: LogTarget::None,
+        attaching: vec![Attaching {
+            stream,
+            stdin: false,
+            stdout: true,
+            stderr: true,
+        }],
+    })?;
+    Ok(Started { task, undo })
+}
+
+/// The step as a container would be described.
+fn record(request: &StepRequest) -> Result<Record> {
+    let texts = request
+        .args
+        .iter()
+        .chain(&request.env)
+        .chain(&request.extra_hosts);
+    if texts
+        .chain([&request.cwd, &request.user])
+        .any(|t| t.contains('\0'))
+    {
+        return Err(Error::invalid("invalid step: contains a NUL byte"));
+    }
+    if request.args.is_empty() {
+        return Err(Error::invalid("no command specified"));
+    }
+    let network_mode = match request.network.as_str() {
+        "" | "default" => "bridge",
+        mode => mode,
+    };
+    let mut host = HostConfig {
+        network_mode: network_mode.to_owned(),
+        extra_hosts: Some(request.extra_hosts.clone()),
+        security_opt: Some(request.security_opt.clone()),
+        privileged: request.privileged,
+        shm_size: i64::try_from(request.shm_size).unwrap_or(0),
+        ..request.limits.clone()
+    };
+    if !request.privileged {
+        host.masked_paths = Some(berth_runtime::defaults::masked_paths());
+        host.readonly_paths = Some(berth_runtime::defaults::readonly_paths());
+    }
+    crate::container::plan::adapt_limits(&mut host);
+    Ok(Record {
+        id: request.id.clone(),
+        name: request.id.chars().take(12).collect(),
+        config: ContainerConfig {
+            hostname: request.id.chars().take(12).collect(),
+            user: request.user.clone(),
+            env: Some(request.env.clone()),
+            cmd: Some(Words(request.args.clone())),
+            working_dir: request.cwd.clone(),
+            ..ContainerConfig::default()
+        },
+        host,
+        ..Record::default()
+    })
+}
+
+type Joined = (Option<OwnedFd>, Option<berth_network::SandboxRecord>);
+
+/// The network of a step; a sandbox of its own goes with it.
+fn join(engine: &Engine, record: &Record, mode: &NetworkMode, undo: &mut Undo) -> Result<Joined> {
+    let mut record = record.clone();
+    if let NetworkMode::Network(name) = mode {
+        engine.0.networks.get(name)?;
+        record.networks.insert(name.clone(), Default::default());
+    }
+    let joined = crate::container::sandbox::join(engine, &record, mode, undo)?;
+    Ok((joined.netns, joined.sandbox))
+}
+
+fn mounts(
+    request: &StepRequest,
+    record: &Record,
+    files: &HostFiles,
+) -> Result<(Vec<Mount>, Handles)> {
+    let mut handles = Handles::default();
+    let mut mounts = host_files::mounts(record, files);
+    for mount in &request.mounts {
+        mounts.push(match mount {
+            StepMount::Bind {
+                source,
+                target,
+                read_only,
+            } => {
+                let handle = source
+                    .try_clone()
+                    .map_err(|e| Error::io("cannot hand over a mount", e))?;
+                let mut options = vec!["rbind".to_owned(), "rprivate".to_owned()];
+                if *read_only {
+                    options.extend(["ro".to_owned(), "rro".to_owned()]);
+                }
+                Mount {
+                    destination: target.clone(),
+                    kind: "bind".to_owned(),
+                    source: handles.add(handle),
+                    options,
+                    ..Mount::default()
+                }
+            }
+            StepMount::Tmpfs { target, size } => {
+                let mut options = ["nosuid", "nodev"].map(str::to_owned).to_vec();
+                if *size > 0 {
+                    options.push(format!("size={size}"));
+                }
+                Mount {
+                    destination: target.clone(),
+                    kind: "tmpfs".to_owned(),
+                    source: "tmpfs".to_owned(),
+                    options,
+                    ..Mount::default()
+                }
+            }
+        });
+    }
+    Ok((mounts, handles))
 }

@@ -79,7 +79,6 @@ impl Store {
                 )
             })
             .into_iter()
-            .chain(layers.trouble().map(str::to_owned))
             .collect();
         Ok(Store(Arc::new(Parts {
             images: Images::new(opened.db.clone(), content.clone()),

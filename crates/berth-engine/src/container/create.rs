@@ -1,8 +1,20 @@
 //! create: a request becomes a record and a snapshot.
 
-use crate::engine::absent;
-use crate::{Engine, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use berth_spec::docker::{ContainerCreateBody, ContainerCreateResponse};
+use berth_spec::id::parse_name;
+use berth_store::Image;
+use jiff::Timestamp;
+
+use super::plan::{self, MountKind, MountRecord, NetworkMode, Prepared};
+use super::record::{Container, Life, Record};
+use super::{names, volumes};
+use crate::crossing::blocking;
+use crate::event::Subject;
+use crate::undo::Undo;
+use crate::{Engine, Error, Result, random};
 
 /// What is asked of [`create`].
 #[derive(Debug, Clone, Default)]
@@ -16,6 +28,190 @@ pub struct CreateRequest {
 
 /// Makes a container that does not run yet.
 pub async fn create(engine: &Engine, request: CreateRequest) -> Result<ContainerCreateResponse> {
-    let _ = (engine, request);
-    absent("create")
+    let engine = engine.clone();
+    blocking(move || create_now(&engine, request)).await
+}
+
+fn create_now(engine: &Engine, request: CreateRequest) -> Result<ContainerCreateResponse> {
+    let CreateRequest {
+        name,
+        platform,
+        mut body,
+    } = request;
+    let name = match name.filter(|n| !n.is_empty()) {
+        Some(name) => Some(
+            parse_name(&name)
+                .map_err(|e| Error::invalid(e.to_string()))?
+                .to_owned(),
+        ),
+        None => None,
+    };
+    let id = random::id();
+    let image = match body.config.image.as_str() {
+        "" => return Err(Error::invalid("no image specified")),
+        image => find_image(engine, image, platform.as_deref())?,
+    };
+    // The layers must not go between here and the snapshot that needs them.
+    let lease = engine.0.store.lease()?;
+    for layer in image.layers() {
+        lease.hold_layer(layer);
+    }
+    resolve_containers(engine, &mut body)?;
+    let from = volumes_from(engine, &body)?;
+    let mut prepared = plan::prepare(&id, body, Some(&image.config), &engine.0.defaults)?;
+    check_runtime(engine, &prepared)?;
+    for network in prepared.networks.keys() {
+        engine.0.networks.get(network)?;
+    }
+    for mount in from {
+        if !prepared
+            .mounts
+            .iter()
+            .any(|m| m.target == mount.target && !m.anonymous)
+        {
+            prepared.mounts.retain(|m| m.target != mount.target);
+            prepared.mounts.push(mount);
+        }
+    }
+    let name = name.unwrap_or_else(|| names::free_name(&engine.0.containers));
+    engine.0.containers.reserve(&name, &id)?;
+    let made = make(engine, &id, &name, &image, prepared);
+    if made.is_err() {
+        engine.0.containers.free(&name, &id);
+    }
+    let (container, warnings) = made?;
+    drop(lease);
+    engine.0.containers.insert(container.clone());
+    super::tell(engine, &container, "create", BTreeMap::new());
+    Ok(ContainerCreateResponse { id, warnings })
+}
+
+fn find_image(engine: &Engine, name: &str, platform: Option<&str>) -> Result<Image> {
+    let image = engine.0.store.images().resolve(name)?;
+    if let Some(asked) = platform.filter(|p| !p.is_empty()) {
+        let has = format!("{}/{}", image.config.os, image.config.architecture);
+        let mut parts = asked.split('/');
+        let (os, architecture) = (parts.next().unwrap_or(""), parts.next());
+        let same = match architecture {
+            Some(architecture) => has == format!("{os}/{architecture}"),
+            None => os == image.config.os || os == image.config.architecture,
+        };
+        if !same {
+            return Err(Error::not_found(format!(
+                "image with reference {name} was found but its platform ({has}) does not match the specified platform ({asked})"
+            )));
+        }
+    }
+    Ok(image)
+}
+
+/// Modes that name a container name its whole ID from here on.
+fn resolve_containers(engine: &Engine, body: &mut ContainerCreateBody) -> Result<()> {
+    let host = &mut body.host_config;
+    for mode in [
+        &mut host.network_mode,
+        &mut host.pid_mode,
+        &mut host.ipc_mode,
+    ] {
+        if let Some(name) = mode.strip_prefix("container:").filter(|n| !n.is_empty()) {
+            let container = engine.0.containers.find(name)?;
+            *mode = format!("container:{}", container.id);
+        }
+    }
+    if matches!(
+        NetworkMode::parse(&host.network_mode)?,
+        NetworkMode::Container(_)
+    ) {
+        // It has the host name of the container whose network it shares.
+        body.networking_config.endpoints_config.clear();
+    }
+    Ok(())
+}
+
+fn volumes_from(engine: &Engine, body: &ContainerCreateBody) -> Result<Vec<MountRecord>> {
+    let mut mounts = Vec::new();
+    for text in body.host_config.volumes_from.iter().flatten() {
+        let (name, read_only) = plan::parse_volumes_from(text)?;
+        let container = engine.0.containers.find(name)?;
+        for mut mount in container.read(|r| r.mounts.clone()) {
+            if matches!(mount.kind, MountKind::Bind | MountKind::Volume) {
+                mount.read_only |= read_only;
+                // It belongs to the container it was made for.
+                mount.anonymous = false;
+                mounts.push(mount);
+            }
+        }
+    }
+    Ok(mounts)
+}
+
+fn check_runtime(engine: &Engine, prepared: &Prepared) -> Result<()> {
+    let runtime = prepared.host.runtime.as_str();
+    let own = matches!(runtime, "berth" | "runc" | "io.containerd.runc.v2");
+    if own || engine.0.settings.runtimes.contains_key(runtime) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "unknown or invalid runtime name: {runtime}"
+    )))
+}
+
+fn make(
+    engine: &Engine,
+    id: &str,
+    name: &str,
+    image: &Image,
+    prepared: Prepared,
+) -> Result<(Arc<Container>, Vec<String>)> {
+    let Prepared {
+        config,
+        host,
+        networks,
+        mut mounts,
+        warnings,
+    } = prepared;
+    let mut undo = Undo::new();
+    let snapshots = engine.0.store.snapshots();
+    undo.push({
+        let (engine, id) = (engine.clone(), id.to_owned());
+        move || {
+            engine.0.store.snapshots().remove(&id)?;
+            match std::fs::remove_dir_all(engine.container_dir(&id)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::io("cannot remove the container's directory", e))
+                }
+                _ => Ok(()),
+            }
+        }
+    });
+    snapshots.create(id, image.layers())?;
+    volumes::make(engine, id, image, &mut mounts, &mut undo)?;
+    let record = Record {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        created: Timestamp::now(),
+        image: image.id.to_string(),
+        platform: image.config.os.clone(),
+        config,
+        host,
+        networks,
+        mounts,
+        life: Life::default(),
+        ..Record::default()
+    };
+    engine.0.db.put(crate::db::Kind::Container, id, &record)?;
+    undo.keep();
+    Ok((Arc::new(Container::new(record)), warnings))
+}
+
+/// Tells of something that happened to a volume in use.
+pub(super) fn tell_volume(engine: &Engine, action: &str, name: &str, more: &[(&str, &str)]) {
+    let mut attributes = BTreeMap::from([("driver".to_owned(), "local".to_owned())]);
+    for (key, value) in more {
+        attributes.insert((*key).to_owned(), (*value).to_owned());
+    }
+    engine
+        .0
+        .events
+        .tell(Subject::Volume, action, name, attributes);
 }

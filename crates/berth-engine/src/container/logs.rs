@@ -1,8 +1,38 @@
 //! logs: what a container wrote.
+//!
+//! ```text
+//! <dir>/<id>-json.log     the current file
+//! <dir>/<id>-json.log.1   the one before, and so on
+//! ```
+//!
+//! The reader holds open files: a rotation (rename) or removal meanwhile takes nothing away from it.
 
-use crate::ByteStream;
-use crate::engine::absent;
-use crate::{Engine, Result};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::inotify;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::log_file;
+use super::log_line::{LINE_MAX, LogLine};
+use super::record::Container;
+use crate::crossing::blocking;
+use crate::readiness::readable;
+use crate::{ByteStream, Engine, Error, Result};
+
+/// Pieces that a slow reader may be behind.
+const QUEUE: usize = 16;
+/// Bytes of a piece, about.
+const PIECE: usize = 32 << 10;
+/// Rotated files that are looked for.
+const FILES_MAX: u32 = 1000;
 
 /// Which lines [`logs`] gives.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +62,436 @@ pub struct Logs {
 
 /// Reads the log of a container.
 pub async fn logs(engine: &Engine, id: &str, options: LogOptions) -> Result<Logs> {
-    let _ = (engine, id, options);
-    absent("logs")
+    if !options.stdout && !options.stderr {
+        return Err(Error::invalid("You must choose at least one stream"));
+    }
+    let container = engine.0.containers.find(id)?;
+    let (kind, tty) = container.read(|r| (r.host.log_config.kind.clone(), r.config.tty));
+    if kind == "none" {
+        return Err(Error::not_implemented(
+            "configured logging driver does not support reading",
+        ));
+    }
+    let stream = read(engine, &container, options).await?;
+    Ok(Logs { tty, stream })
+}
+
+/// The log as a stream.
+pub(super) async fn read(
+    engine: &Engine,
+    container: &Arc<Container>,
+    options: LogOptions,
+) -> Result<ByteStream> {
+    let path = log_file::path(&container.id, &engine.container_dir(&container.id));
+    let tty = container.read(|r| r.config.tty);
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let mut reader = LogReader {
+        path,
+        options,
+        tty,
+        sender,
+        file: None,
+        partial: Vec::new(),
+    };
+    let container = container.clone();
+    let closing = engine.0.closing.clone();
+    tokio::spawn(async move {
+        let work = async {
+            // What to follow is watched before the file is read: nothing falls between.
+            let watch = reader
+                .options
+                .follow
+                .then(|| Watch::new(&reader.path))
+                .transpose()?;
+            let running = container.pulse.borrow().running;
+            reader = blocking(move || reader.past().map(|()| reader).map_err(failed))
+                .await
+                .map_err(io::Error::other)?;
+            match watch {
+                Some(watch) if running => follow(reader, watch, &container).await,
+                _ => Ok(()),
+            }
+        };
+        tokio::select! {
+            ended = work => if let Err(error) = ended {
+                tracing::debug!(container.id = %container.id, %error, "reading a log ended early");
+            },
+            () = closing.cancelled() => {}
+        }
+    });
+    Ok(Box::pin(ReceiverStream::new(receiver)))
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::io("cannot read the log", error)
+}
+
+struct LogReader {
+    path: PathBuf,
+    options: LogOptions,
+    tty: bool,
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    /// The current file, at the place up to which it has been read.
+    file: Option<File>,
+    /// The beginning of a line whose end is not written yet.
+    partial: Vec<u8>,
+}
+
+impl LogReader {
+    /// Sends what is there already. Blocks.
+    fn past(&mut self) -> io::Result<()> {
+        let mut files = open_files(&self.path)?;
+        match self.options.tail {
+            Some(0) => {}
+            Some(lines) => seek_tail(&mut files, lines, &self.options)?,
+            None => {}
+        }
+        if self.options.tail == Some(0) {
+            if let Some(mut last) = files.pop_back() {
+                last.seek(SeekFrom::End(0))?;
+                self.file = Some(last);
+            }
+            return Ok(());
+        }
+        while let Some(file) = files.pop_front() {
+            let current = files.is_empty();
+            let file = self.pass(file, current)?;
+            if current {
+                self.file = Some(file);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the rest of a file. What is no whole line is kept for later in the current file.
+    fn pass(&mut self, file: File, current: bool) -> io::Result<File> {
+        let mut reader = BufReader::with_capacity(PIECE, file);
+        let mut piece = Vec::with_capacity(PIECE);
+        loop {
+            let n = (&mut reader)
+                .take(LINE_MAX as u64)
+                .read_until(b'\n', &mut self.partial)?;
+            if n == 0 {
+                break;
+            }
+            if self.partial.last() != Some(&b'\n') && self.partial.len() < LINE_MAX {
+                // The end of the file within a line.
+                if !current {
+                    self.partial.clear();
+                }
+                continue;
+            }
+            let line = LogLine::parse(&self.partial);
+            self.partial.clear();
+            let Some(line) = line else { continue };
+            if line.late(&self.options) {
+                break;
+            }
+            if line.wanted(&self.options) {
+                line.encode(&self.options, self.tty, &mut piece);
+            }
+            if piece.len() >= PIECE {
+                self.send(&mut piece)?;
+            }
+        }
+        self.send(&mut piece)?;
+        Ok(reader.into_inner())
+    }
+
+    fn send(&self, piece: &mut Vec<u8>) -> io::Result<()> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let bytes = Bytes::from(std::mem::take(piece));
+        // The reader left.
+        self.sender
+            .blocking_send(Ok(bytes))
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Sends what has been written since, also to files that came after this one. Blocks.
+    fn more(&mut self) -> io::Result<()> {
+        if let Some(file) = self.file.take() {
+            let emptied = file.metadata()?.len() < position(&file)?;
+            let mut file = file;
+            if emptied {
+                // Kept to one file, it is emptied in place of a rotation.
+                file.seek(SeekFrom::Start(0))?;
+                self.partial.clear();
+            }
+            self.file = Some(self.pass(file, true)?);
+        }
+        loop {
+            let Ok(current) = File::open(&self.path) else {
+                return Ok(());
+            };
+            let old = self.file.as_ref().map(identity).transpose()?;
+            if old == Some(identity(&current)?) {
+                return Ok(());
+            }
+            // Rotated: what the old file still had has been read, the next one is read from its start.
+            self.partial.clear();
+            self.file = Some(self.pass(current, true)?);
+        }
+    }
+}
+
+fn position(file: &File) -> io::Result<u64> {
+    let mut file = file;
+    file.stream_position()
+}
+
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let meta = file.metadata()?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+/// The log's files, the oldest first.
+fn open_files(path: &Path) -> io::Result<VecDeque<File>> {
+    let mut files = VecDeque::new();
+    match File::open(path) {
+        Ok(file) => files.push_front(file),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    for number in 1..FILES_MAX {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        match File::open(&name) {
+            Ok(file) => files.push_front(file),
+            Err(_) => break,
+        }
+    }
+    Ok(files)
+}
+
+/// Leaves of the files what comes after the last `lines` wanted lines, found from the end backwards.
+fn seek_tail(files: &mut VecDeque<File>, lines: usize, options: &LogOptions) -> io::Result<()> {
+    let mut wanted = lines;
+    let mut kept = VecDeque::new();
+    while let Some(mut file) = files.pop_back() {
+        let (start, found) = tail_start(&mut file, wanted, options)?;
+        file.seek(SeekFrom::Start(start))?;
+        kept.push_front(file);
+        wanted -= found;
+        if wanted == 0 {
+            break;
+        }
+    }
+    *files = kept;
+    Ok(())
+}
+
+/// Where the last `lines` wanted lines of a file begin, and how many there are.
+fn tail_start(file: &mut File, lines: usize, options: &LogOptions) -> io::Result<(u64, usize)> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    // Bytes from `end` on that belong to a line whose beginning is not found yet.
+    let mut pending: Vec<u8> = Vec::new();
+    let mut found = 0;
+    let count =
+        |line: &[u8]| LogLine::parse(line).is_some_and(|l| l.wanted(options) && !l.late(options));
+    while end > 0 {
+        let start = end.saturating_sub(PIECE as u64);
+        let mut chunk = vec![0; usize::try_from(end - start).unwrap_or(PIECE)];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut chunk)?;
+        chunk.extend_from_slice(&pending);
+        // Every line but the first of the chunk is whole.
+        let mut tail = chunk.len();
+        while let Some(at) = chunk[..tail.saturating_sub(1)]
+            .iter()
+            .rposition(|b| *b == b'\n')
+        {
+            if count(&chunk[at + 1..tail]) {
+                found += 1;
+                if found == lines {
+                    return Ok((start + at as u64 + 1, found));
+                }
+            }
+            tail = at + 1;
+        }
+        chunk.truncate(tail);
+        if chunk.len() > LINE_MAX {
+            chunk.clear();
+        }
+        pending = chunk;
+        end = start;
+    }
+    if !pending.is_empty() && count(&pending) {
+        found += 1;
+    }
+    Ok((0, found))
+}
+
+/// Tells when something in the log's directory changes.
+struct Watch(AsyncFd<std::os::fd::OwnedFd>);
+
+impl Watch {
+    fn new(path: &Path) -> io::Result<Self> {
+        let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+        let dir = path.parent().unwrap_or(path);
+        let events = inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::MOVED_TO
+            | inotify::WatchFlags::DELETE_SELF;
+        inotify::add_watch(&fd, dir, events)?;
+        Ok(Self(readable(fd)?))
+    }
+
+    async fn changed(&self) -> io::Result<()> {
+        let mut guard = self.0.readable().await?;
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        // What changed does not matter; that something did is enough.
+        let mut reader = inotify::Reader::new(self.0.get_ref(), &mut buffer);
+        loop {
+            match reader.next() {
+                Ok(_) => {}
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        guard.clear_ready();
+        Ok(())
+    }
+}
+
+async fn follow(mut reader: LogReader, watch: Watch, container: &Arc<Container>) -> io::Result<()> {
+    let mut pulse = container.pulse.subscribe();
+    let until = reader.options.until;
+    loop {
+        let over = {
+            let deadline = async {
+                match until {
+                    Some(until) => {
+                        let now = i64::try_from(jiff::Timestamp::now().as_nanosecond())
+                            .unwrap_or(i64::MAX);
+                        let left = u64::try_from(until.saturating_sub(now)).unwrap_or(0);
+                        tokio::time::sleep(std::time::Duration::from_nanos(left)).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = watch.changed() => { changed?; false }
+                _ = pulse.wait_for(|p| !p.running || p.removed) => true,
+                () = deadline => true,
+                () = reader.sender.closed() => return Ok(()),
+            }
+        };
+        // The shim writes everything before it tells of the end.
+        reader = blocking(move || reader.more().map(|()| reader).map_err(failed))
+            .await
+            .map_err(io::Error::other)?;
+        if over {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    fn lines(numbers: std::ops::Range<u32>) -> String {
+        numbers.fold(String::new(), |mut text, n| {
+            let stream = if n % 2 == 0 { "stdout" } else { "stderr" };
+            writeln!(
+                text,
+                r#"{{"log":"line {n}\n","stream":"{stream}","time":"2024-01-01T00:00:{:02}Z"}}"#,
+                n % 60
+            )
+            .unwrap();
+            text
+        })
+    }
+
+    fn read_all(path: &Path, options: LogOptions) -> String {
+        let (sender, mut receiver) = mpsc::channel(10_000);
+        let mut reader = LogReader {
+            path: path.to_owned(),
+            options,
+            tty: true,
+            sender,
+            file: None,
+            partial: Vec::new(),
+        };
+        reader.past().unwrap();
+        drop(reader);
+        let mut text = String::new();
+        while let Some(piece) = receiver.blocking_recv() {
+            text.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
+        }
+        text
+    }
+
+    fn both() -> LogOptions {
+        LogOptions {
+            stdout: true,
+            stderr: true,
+            ..LogOptions::default()
+        }
+    }
+
+    #[test]
+    fn tail_is_found_from_the_end_over_rotated_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        std::fs::write(dir.path().join("x-json.log.1"), lines(0..3000)).unwrap();
+        std::fs::write(&path, lines(3000..3003)).unwrap();
+        let all = read_all(&path, both());
+        assert_eq!(all.lines().count(), 3003);
+        assert!(all.starts_with("line 0\n") && all.ends_with("line 3002\n"));
+        for (tail, first) in [(1, 3002), (3, 3000), (4, 2999), (1500, 1503), (9999, 0)] {
+            let text = read_all(
+                &path,
+                LogOptions {
+                    tail: Some(tail),
+                    ..both()
+                },
+            );
+            assert_eq!(
+                text.lines().next().unwrap(),
+                format!("line {first}"),
+                "{tail}"
+            );
+            assert_eq!(text.lines().count(), tail.min(3003), "{tail}");
+        }
+        assert_eq!(
+            read_all(
+                &path,
+                LogOptions {
+                    tail: Some(0),
+                    ..both()
+                }
+            ),
+            ""
+        );
+        let odd = LogOptions {
+            stderr: true,
+            tail: Some(2),
+            ..LogOptions::default()
+        };
+        assert_eq!(read_all(&path, odd), "line 2999\nline 3001\n");
+    }
+
+    #[test]
+    fn times_bound_what_is_given_and_a_torn_line_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        std::fs::write(&path, lines(0..10) + "{\"log\":\"to").unwrap();
+        let at = |second: i64| {
+            let time: jiff::Timestamp = format!("2024-01-01T00:00:{second:02}Z").parse().unwrap();
+            Some(i64::try_from(time.as_nanosecond()).unwrap())
+        };
+        let options = LogOptions {
+            since: at(3),
+            until: at(5),
+            ..both()
+        };
+        assert_eq!(read_all(&path, options), "line 3\nline 4\nline 5\n");
+        assert_eq!(read_all(&path, both()).lines().count(), 10);
+        assert_eq!(read_all(&dir.path().join("absent"), both()), "");
+    }
 }

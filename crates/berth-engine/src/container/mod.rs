@@ -5,24 +5,44 @@ mod changes;
 mod commit;
 mod copy;
 mod create;
+mod device;
+pub(crate) mod exit;
 mod export;
+pub(crate) mod health;
+pub(crate) mod host_files;
 mod inspect;
 mod kill;
+pub(crate) mod launch;
 mod list;
+pub(crate) mod log_file;
+mod log_line;
 mod logs;
+mod names;
 mod pause;
+pub(crate) mod plan;
+pub(crate) mod profile;
 mod prune;
-mod remove;
+pub(crate) mod record;
+pub(crate) mod registry;
+pub(crate) mod remove;
 mod rename;
 mod resize;
 mod restart;
+pub(crate) mod root;
+pub(crate) mod sandbox;
+pub(crate) mod sources;
 mod start;
+pub(crate) mod state;
 mod stats;
 mod stop;
 mod top;
 mod update;
+mod volumes;
 mod wait;
 
+use std::collections::BTreeMap;
+
+pub(crate) use attach::stream_of;
 pub use attach::{AttachOptions, attach};
 pub use changes::changes;
 pub use commit::{CommitRequest, ConfigEdit, commit};
@@ -40,8 +60,34 @@ pub use rename::rename;
 pub use resize::resize;
 pub use restart::restart;
 pub use start::start;
+pub(crate) use start::tell_network;
+pub(crate) use stats::machine_memory;
 pub use stats::{StatsOptions, StatsStream, stats};
 pub use stop::{StopOptions, Stopped, stop};
 pub use top::top;
 pub use update::update;
+pub(crate) use volumes::root_of;
 pub use wait::{WaitCondition, Waiting, wait};
+
+use crate::Engine;
+use crate::event::Subject;
+
+/// Something happened to a container: its labels, image and name go along.
+pub(crate) fn tell(
+    engine: &Engine,
+    container: &record::Container,
+    action: &str,
+    more: BTreeMap<String, String>,
+) {
+    let attributes = container.read(|r| {
+        let mut attributes = r.config.labels.clone().unwrap_or_default();
+        attributes.insert("image".to_owned(), r.config.image.clone());
+        attributes.insert("name".to_owned(), r.name.clone());
+        attributes
+    });
+    let attributes = attributes.into_iter().chain(more).collect();
+    engine
+        .0
+        .events
+        .tell(Subject::Container, action, &container.id, attributes);
+}

@@ -1,7 +1,16 @@
 //! remove: a container and what belongs to it go.
 
-use crate::engine::absent;
-use crate::{Engine, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::kill::{SIGKILL, ended, mark_stopped, send};
+use super::plan::MountKind;
+use super::record::Container;
+use super::state::{Happening, Status};
+use super::{create, exit};
+use crate::crossing::blocking;
+use crate::db::Kind;
+use crate::{Engine, Error, Result};
 
 /// How [`remove`] goes about it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,6 +25,134 @@ pub struct RemoveOptions {
 
 /// Removes a container.
 pub async fn remove(engine: &Engine, id: &str, options: RemoveOptions) -> Result<()> {
-    let _ = (engine, id, options);
-    absent("remove")
+    if options.link {
+        return Err(Error::invalid(format!(
+            "links of containers are names in /etc/hosts here; {id} has none to remove"
+        )));
+    }
+    let container = engine.0.containers.find(id)?;
+    if options.force {
+        end(engine, &container).await?;
+    }
+    if container.status() == Status::Removing {
+        return Err(Error::conflict(format!(
+            "removal of container {} is already in progress",
+            container.name()
+        )));
+    }
+    let _key = container.key.lock().await;
+    if container.pulse.borrow().removed {
+        return match options.force {
+            true => Ok(()),
+            false => Err(Error::not_found(format!("No such container: {id}"))),
+        };
+    }
+    remove_held(engine, &container, options).await
+}
+
+/// Kills a container that runs.
+async fn end(engine: &Engine, container: &Arc<Container>) -> Result<()> {
+    let status = container.status();
+    if status == Status::Restarting {
+        mark_stopped(engine, container)?;
+        return exit::give_up(engine, container);
+    }
+    if status.alive() {
+        mark_stopped(engine, container)?;
+        match send(engine, container, SIGKILL).await {
+            Err(error) if container.task().is_ok() && container.status().alive() => {
+                return Err(error.context(format_args!(
+                    "cannot remove container \"/{}\": could not kill container",
+                    container.name()
+                )));
+            }
+            _ => ended(container).await,
+        }
+    }
+    Ok(())
+}
+
+/// Removes a container whose key is held.
+pub(super) async fn remove_held(
+    engine: &Engine,
+    container: &Arc<Container>,
+    options: RemoveOptions,
+) -> Result<()> {
+    if options.force && container.status().running() {
+        end(engine, container).await?;
+    }
+    container.happen(&engine.0.db, Happening::RemovalBegan, |_| {})?;
+    if let Err(error) = finish_with(engine, container, options.volumes).await {
+        container.happen(&engine.0.db, Happening::RemovalFailed, |r| {
+            r.life.error = error.to_string();
+        })?;
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Finishes a removal that began before the engine ended.
+pub(crate) async fn finish(engine: &Engine, container: &Arc<Container>) -> Result<()> {
+    let volumes = container.read(|r| r.host.auto_remove);
+    finish_with(engine, container, volumes).await
+}
+
+async fn finish_with(engine: &Engine, container: &Arc<Container>, volumes: bool) -> Result<()> {
+    {
+        let (engine, container) = (engine.clone(), container.clone());
+        blocking(move || delete(&engine, &container)).await?;
+    }
+    engine.0.containers.remove(container);
+    engine.0.execs.forget(&container.id);
+    super::tell(engine, container, "destroy", BTreeMap::new());
+    container.pulse.send_modify(|pulse| {
+        pulse.removed = true;
+        pulse.running = false;
+    });
+    if volumes {
+        remove_volumes(engine, container).await;
+    }
+    Ok(())
+}
+
+/// Everything on disk; the record last.
+fn delete(engine: &Engine, container: &Container) -> Result<()> {
+    engine.0.store.snapshots().remove(&container.id)?;
+    for dir in [
+        engine.container_dir(&container.id),
+        engine.task_dir(&container.id),
+    ] {
+        match std::fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(
+                    format_args!("cannot remove {}", dir.display()),
+                    e,
+                ));
+            }
+            _ => {}
+        }
+    }
+    engine.0.db.remove(Kind::Container, &container.id)
+}
+
+/// Removes the anonymous volumes that were made for a container and that no other uses.
+async fn remove_volumes(engine: &Engine, container: &Arc<Container>) {
+    let names: Vec<String> = container.read(|r| {
+        r.mounts
+            .iter()
+            .filter(|m| m.kind == MountKind::Volume && m.anonymous)
+            .map(|m| m.name.clone())
+            .collect()
+    });
+    for name in names {
+        if !crate::volume::users(engine, &name).is_empty() {
+            continue;
+        }
+        let volumes = engine.clone();
+        let gone = name.clone();
+        match blocking(move || volumes.0.volumes.remove(&gone)).await {
+            Ok(()) => create::tell_volume(engine, "destroy", &name, &[]),
+            Err(error) => tracing::warn!(volume = %name, %error, "a volume could not be removed"),
+        }
+    }
 }

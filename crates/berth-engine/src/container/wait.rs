@@ -1,8 +1,12 @@
 //! wait: how a container ended.
 
-use berth_spec::docker::WaitResponse;
+use std::sync::Arc;
 
-use crate::engine::absent;
+use berth_spec::docker::WaitResponse;
+use berth_spec::docker::container::WaitError;
+use tokio::sync::watch;
+
+use super::record::{Container, Pulse};
 use crate::{Engine, Error, Result};
 
 /// What is waited for.
@@ -31,17 +35,46 @@ impl std::str::FromStr for WaitCondition {
 }
 
 /// A wait that has begun: whatever happens from now on is seen.
-pub struct Waiting {}
+pub struct Waiting {
+    condition: WaitCondition,
+    /// How often it had ended when the wait began.
+    exits: u64,
+    pulse: watch::Receiver<Pulse>,
+    /// Keeps the sender.
+    _container: Arc<Container>,
+}
 
 impl Waiting {
     /// How it ended.
-    pub async fn outcome(self) -> WaitResponse {
-        WaitResponse::default()
+    pub async fn outcome(mut self) -> WaitResponse {
+        let (condition, exits) = (self.condition, self.exits);
+        let over = |pulse: &Pulse| match condition {
+            WaitCondition::NotRunning => !pulse.running || pulse.removed,
+            WaitCondition::NextExit => pulse.exits > exits || pulse.removed,
+            WaitCondition::Removed => pulse.removed,
+        };
+        match self.pulse.wait_for(over).await {
+            Ok(pulse) => WaitResponse {
+                status_code: pulse.exit_code,
+                error: (!pulse.error.is_empty()).then(|| WaitError {
+                    message: pulse.error.clone(),
+                }),
+            },
+            // The sender lives as long as the container that is held here.
+            Err(_) => WaitResponse::default(),
+        }
     }
 }
 
 /// Begins to wait. Answer the client's headers before [`Waiting::outcome`]: it relies on that.
 pub async fn wait(engine: &Engine, id: &str, condition: WaitCondition) -> Result<Waiting> {
-    let _ = (engine, id, condition);
-    absent("wait")
+    let container = engine.0.containers.find(id)?;
+    let pulse = container.pulse.subscribe();
+    let exits = pulse.borrow().exits;
+    Ok(Waiting {
+        condition,
+        exits,
+        pulse,
+        _container: container,
+    })
 }

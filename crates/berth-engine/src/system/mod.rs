@@ -1,51 +1,110 @@
 //! The engine itself.
 
-use berth_spec::docker::system::DiskUsage;
-use berth_spec::docker::{AuthConfig, AuthResponse, Event, SystemInfo, VersionResponse};
+mod events;
+mod info;
 
-use crate::Filters;
-use crate::engine::absent;
-use crate::{Engine, Result};
+use std::collections::BTreeMap;
 
-/// Which events [`events`] gives.
-#[derive(Debug, Clone, Default)]
-pub struct EventsOptions {
-    /// Nanoseconds since the epoch: kept events from then on come first.
-    pub since: Option<i64>,
-    /// Nanoseconds since the epoch: the stream ends then.
-    pub until: Option<i64>,
-    pub filters: Filters,
+use berth_distribution::{Credentials, Secret};
+use berth_spec::docker::system::{Component, DiskUsage, PlatformName};
+use berth_spec::docker::{API_VERSION, AuthConfig, AuthResponse, MIN_API_VERSION, VersionResponse};
+pub use events::{EventStream, EventsOptions, events};
+pub use info::info;
+
+use crate::crossing::blocking;
+use crate::{Engine, Error, Filters, Result, container, image, volume};
+
+/// Docker's name of the processor's architecture.
+pub(crate) fn architecture() -> &'static str {
+    berth_store::platform::architecture()
 }
-
-/// Events as they happen.
-pub type EventStream = std::pin::Pin<Box<dyn futures_util::Stream<Item = Event> + Send>>;
 
 /// Which version this is.
 pub async fn version(engine: &Engine) -> Result<VersionResponse> {
-    let _ = engine;
-    absent("version")
-}
-
-/// What the engine is, has and can.
-pub async fn info(engine: &Engine) -> Result<SystemInfo> {
-    let _ = engine;
-    absent("info")
+    let settings = &engine.0.settings;
+    let kernel = rustix::system::uname();
+    let kernel = kernel.release().to_string_lossy().into_owned();
+    let details = BTreeMap::from([
+        ("ApiVersion".to_owned(), API_VERSION.to_owned()),
+        ("Arch".to_owned(), architecture().to_owned()),
+        ("GitCommit".to_owned(), settings.commit.clone()),
+        ("KernelVersion".to_owned(), kernel.clone()),
+        ("MinAPIVersion".to_owned(), MIN_API_VERSION.to_owned()),
+        ("Os".to_owned(), "linux".to_owned()),
+    ]);
+    Ok(VersionResponse {
+        platform: PlatformName {
+            name: "berth".to_owned(),
+        },
+        components: vec![Component {
+            name: "Engine".to_owned(),
+            version: settings.version.clone(),
+            details: Some(details),
+        }],
+        version: settings.version.clone(),
+        api_version: API_VERSION.to_owned(),
+        min_api_version: MIN_API_VERSION.to_owned(),
+        git_commit: settings.commit.clone(),
+        go_version: String::new(),
+        os: "linux".to_owned(),
+        arch: architecture().to_owned(),
+        kernel_version: kernel,
+        experimental: false,
+        build_time: String::new(),
+    })
 }
 
 /// What takes how much of the disk; the build cache is filled in by who has one.
 pub async fn df(engine: &Engine) -> Result<DiskUsage> {
-    let _ = engine;
-    absent("df")
-}
-
-/// What happens, from now or from an earlier time on.
-pub async fn events(engine: &Engine, options: EventsOptions) -> Result<EventStream> {
-    let _ = (engine, options);
-    absent("events")
+    let store = engine.0.store.clone();
+    let usage = blocking(move || store.usage()).await?;
+    let images = image::ListOptions {
+        all: true,
+        shared_size: true,
+        ..image::ListOptions::default()
+    };
+    let containers = container::ListOptions {
+        all: true,
+        size: true,
+        filters: Filters::default(),
+        limit: 0,
+    };
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    Ok(DiskUsage {
+        layers_size: signed(usage.layers),
+        images: image::list(engine, images).await?,
+        containers: container::list(engine, containers).await?,
+        volumes: volume::with_usage(engine).await,
+        build_cache: Vec::new(),
+    })
 }
 
 /// Asks a registry whether it accepts credentials.
 pub async fn auth(engine: &Engine, auth: AuthConfig) -> Result<AuthResponse> {
-    let _ = (engine, auth);
-    absent("login")
+    let host = match auth.serveraddress.as_str() {
+        "" | "https://index.docker.io/v1/" | "docker.io" => "docker.io",
+        address => address
+            .trim_start_matches("https://")
+            .trim_start_matches("http://")
+            .split('/')
+            .next()
+            .unwrap_or(address),
+    };
+    let credentials = Credentials {
+        username: auth.username,
+        password: Secret::new(auth.password),
+        identity_token: Secret::new(auth.identitytoken),
+        registry_token: Secret::new(auth.registrytoken),
+    };
+    if credentials.is_empty() {
+        return Err(Error::invalid("no credentials provided"));
+    }
+    let outcome = engine.0.client.login(host, &credentials).await?;
+    Ok(AuthResponse {
+        status: "Login Succeeded".to_owned(),
+        identity_token: outcome
+            .identity_token
+            .map(|t| t.expose().to_owned())
+            .unwrap_or_default(),
+    })
 }

@@ -164,7 +164,9 @@ async fn tell(
                 StdStream::Stderr => format!("\u{1b}[91m{text}\u{1b}[0m"),
             })
         }
-        BuildEvent::Warning(text) => JsonMessage::stream(format!("\u{1b}[91m{text}\n\u{1b}[0m")),
+        BuildEvent::Warning(text) => {
+            JsonMessage::stream(format!("\u{1b}[91m{text}\n\u{1b}[0m"))
+        }
         BuildEvent::Pull(step) => {
             return match progress::message(step) {
                 Some(message) if !quiet => lines.send(&message).await,
@@ -245,7 +247,7 @@ fn request(options: &BuildQuery, headers: &HeaderMap) -> Reply<BuildRequest> {
     })
 }
 
-pub(super) fn refusal(error: berth_build::Error) -> ApiError {
+fn refusal(error: berth_build::Error) -> ApiError {
     use berth_build::ErrorKind as Kind;
     let status = match error.kind() {
         Kind::Invalid => StatusCode::BAD_REQUEST,

@@ -1,0 +1,194 @@
+//! From a record to a running task, step by step; what was acquired is given back when a later step
+//! fails. Blocks.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use berth_network::SandboxRecord;
+use berth_spec::docker::ContainerConfig;
+use berth_spec::oci::runtime::Spec;
+use berth_sys::root::RootFd;
+
+use super::log_file::LogTarget;
+use super::plan::spec::{self, Facts};
+use super::plan::user::Accounts;
+use super::plan::{JoinedMode, NetworkMode, SecurityOptions, linux_resources, rlimits};
+use super::record::{Attaching, Container, Record};
+use super::sandbox::Joined;
+use super::sources::Handles;
+use super::{device, host_files, profile, sandbox, sources};
+use crate::task::{Task, TaskRequest};
+use crate::undo::Undo;
+use crate::volume::registry::make_dir;
+use crate::{Engine, Error, Result};
+
+/// A container that runs now.
+pub(super) struct Launched {
+    pub task: Task,
+    pub sandbox: Option<SandboxRecord>,
+    pub sandbox_key: String,
+    /// With the host name that it has in the end.
+    pub config: ContainerConfig,
+}
+
+/// Runs the container.
+pub(super) fn launch(
+    engine: &Engine,
+    container: &Arc<Container>,
+    attaching: Vec<Attaching>,
+) -> Result<Launched> {
+    let mut record = container.snapshot();
+    let mut undo = Undo::new();
+    let network = NetworkMode::parse(&record.host.network_mode)?;
+    take_shared_names(engine, &mut record, &network)?;
+    let joined = sandbox::join(engine, &record, &network, &mut undo)?;
+    let root = engine.0.store.snapshots().mount(&record.id)?.into_fd();
+    let inside = root
+        .try_clone()
+        .map_err(|e| Error::io("cannot open the root file system", e))?;
+    let inside = super::volumes::root_of(inside)?;
+    let (spec, handles) = document(engine, &record, &inside, &network, &joined)?;
+    drop(inside);
+    let sources = handles.place(&spec);
+    let dir = engine.task_dir(&record.id);
+    make_dir(&dir, 0o700)?;
+    let Joined {
+        netns,
+        sandbox,
+        sandbox_key,
+    } = joined;
+    let task = engine.0.tasks.spawn(TaskRequest {
+        id: record.id.clone(),
+        dir,
+        spec,
+        root,
+        netns,
+        sources,
+        open_stdin: record.config.open_stdin,
+        stdin_once: record.config.stdin_once,
+        log: LogTarget::of(&record, &engine.container_dir(&record.id)),
+        attaching,
+    })?;
+    undo.keep();
+    Ok(Launched {
+        task,
+        sandbox,
+        sandbox_key,
+        config: record.config,
+    })
+}
+
+/// The host name of a container that shares a network is that of its owner.
+fn take_shared_names(engine: &Engine, record: &mut Record, network: &NetworkMode) -> Result<()> {
+    match network {
+        NetworkMode::Container(id) => {
+            let other = running(engine, id, "network")?;
+            record.config.hostname = other.read(|r| r.config.hostname.clone());
+        }
+        NetworkMode::Host if record.config.hostname.is_empty() => {
+            record.config.hostname = host_name();
+        }
+        _ if record.config.hostname.is_empty() => record.config.hostname = host_name(),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// A container whose namespace is to be joined; Docker's words where it does not run.
+pub(super) fn running(engine: &Engine, id: &str, what: &str) -> Result<Arc<Container>> {
+    let container = engine.0.containers.find(id)?;
+    if !container.status().alive() {
+        return Err(Error::conflict(format!(
+            "cannot join {what} namespace of a non running container: container {} is {}",
+            container.id,
+            container.status().as_str()
+        )));
+    }
+    Ok(container)
+}
+
+fn namespace_of(
+    engine: &Engine,
+    mode: &JoinedMode,
+    what: &str,
+    file: &str,
+) -> Result<Option<String>> {
+    let JoinedMode::Container(id) = mode else {
+        return Ok(None);
+    };
+    let task = running(engine, id, what)?.task()?;
+    Ok(Some(format!("/proc/{}/ns/{file}", task.pid())))
+}
+
+/// The OCI document, and what is mounted by handle.
+fn document(
+    engine: &Engine,
+    record: &Record,
+    root: &RootFd,
+    network: &NetworkMode,
+    joined: &Joined,
+) -> Result<(Spec, Handles)> {
+    let (config, host) = (&record.config, &record.host);
+    let add = host.group_add.as_deref().unwrap_or_default();
+    let user = Accounts::read(root)?.resolve(&config.user, add)?;
+    make_work_dir(root, &spec::cwd(config))?;
+    let dir = engine.container_dir(&record.id);
+    let files = host_files::write(engine, record, network, joined.sandbox.as_ref(), &dir)?;
+    let (mut mounts, mut handles) = sources::find(engine, record)?;
+    mounts.extend(host_files::mounts(record, &files));
+    let ipc = JoinedMode::ipc(&host.ipc_mode)?;
+    sources::shared_memory(engine, &ipc, &mut mounts, &mut handles)?;
+    let devices = device::find(host)?;
+    let security = SecurityOptions::parse(host.security_opt.as_deref().unwrap_or_default())?;
+    let capabilities = spec::capabilities(host, host.privileged)?;
+    let facts = Facts {
+        user,
+        pid_namespace: namespace_of(engine, &JoinedMode::pid(&host.pid_mode)?, "PID", "pid")?,
+        ipc_namespace: namespace_of(engine, &ipc, "IPC", "ipc")?,
+        cgroup_path: engine.cgroup_path(record),
+        resources: linux_resources(host, &device::numbers)?,
+        devices: devices.nodes,
+        device_rules: devices.rules,
+        seccomp: profile::seccomp(&security.seccomp, host.privileged, capabilities)?,
+        rlimits: rlimits(
+            host.ulimits.as_deref().unwrap_or_default(),
+            &engine.0.defaults.ulimits,
+        )?,
+        more_masked: engine.0.settings.thermal_paths.clone(),
+        mounts,
+    };
+    Ok((spec::build(config, host, facts)?, handles))
+}
+
+/// Makes the working directory where the image has none. A read-only root has what it has.
+pub(crate) fn make_work_dir(root: &RootFd, cwd: &str) -> Result<()> {
+    let path = Path::new(cwd);
+    match root.stat(path) {
+        Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => Ok(()),
+        Ok(_) => Err(Error::invalid(format!(
+            "Cannot mkdir: {cwd} is not a directory"
+        ))),
+        Err(_) => root
+            .mkdir_all(path, 0o755)
+            .map(drop)
+            .map_err(|e| Error::io(format_args!("cannot make the working directory {cwd}"), e)),
+    }
+}
+
+impl Engine {
+    /// The cgroup of a container.
+    pub(crate) fn cgroup_path(&self, record: &Record) -> String {
+        let parent = match record.host.cgroup_parent.as_str() {
+            "" => self.0.settings.cgroup_parent.as_str(),
+            parent => parent,
+        };
+        format!("/{}/{}", parent.trim_matches('/'), record.id)
+    }
+}

@@ -1,0 +1,85 @@
+//! A container's root file system, opened to look into.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use berth_sys::root::RootFd;
+
+use super::plan::MountKind;
+use super::record::Container;
+use super::volumes::root_of;
+use crate::{Engine, Error, Result};
+
+/// A root, and the path in it that is meant.
+pub(crate) struct Place {
+    pub root: RootFd,
+    pub path: PathBuf,
+    /// Whether it may be written to.
+    pub writable: bool,
+}
+
+/// The root of a container with its mounts, and `path` in it. A running container is seen as its
+/// processes see it; of one that does not run, volumes and binds are found by their targets. Blocks.
+pub(crate) fn open(engine: &Engine, container: &Arc<Container>, path: &str) -> Result<Place> {
+    if path.contains('\0') {
+        return Err(Error::invalid("invalid path: contains a NUL byte"));
+    }
+    let path = clean(path);
+    let (mounts, read_only_root) = container.read(|r| (r.mounts.clone(), r.host.readonly_rootfs));
+    let mount = mounts
+        .iter()
+        .filter(|m| path.starts_with(&m.target))
+        .max_by_key(|m| m.target.len());
+    let writable = match mount {
+        Some(mount) => !mount.read_only,
+        None => !read_only_root,
+    };
+    if let Ok(task) = container.task() {
+        let root = Path::new("/proc").join(task.pid().to_string()).join("root");
+        let root =
+            RootFd::open(&root).map_err(|e| Error::io("cannot open the container's root", e))?;
+        return Ok(Place {
+            root,
+            path,
+            writable,
+        });
+    }
+    let source = mount.and_then(|mount| match mount.kind {
+        MountKind::Volume if mount.subpath.is_empty() => {
+            Some((mount, engine.0.volumes.data(&mount.name)))
+        }
+        MountKind::Bind => Some((mount, PathBuf::from(&mount.source))),
+        _ => None,
+    });
+    if let Some((mount, source)) = source
+        && source.is_dir()
+    {
+        let inside = path.strip_prefix(&mount.target).unwrap_or(&path);
+        let root = RootFd::open(&source)
+            .map_err(|e| Error::io(format_args!("cannot open {}", source.display()), e))?;
+        return Ok(Place {
+            root,
+            path: inside.to_owned(),
+            writable,
+        });
+    }
+    let root = root_of(engine.0.store.snapshots().mount(&container.id)?.into_fd())?;
+    Ok(Place {
+        root,
+        path,
+        writable,
+    })
+}
+
+/// An absolute path without dots.
+fn clean(path: &str) -> PathBuf {
+    let mut cleaned = PathBuf::from("/");
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(cleaned.pop()),
+            part => cleaned.push(part),
+        }
+    }
+    cleaned
+}

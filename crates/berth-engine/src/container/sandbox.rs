@@ -1,0 +1,181 @@
+//! Where a container's packets go: the sandbox and its endpoints.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+
+use berth_network::{EndpointRequest, PortBinding, Sandbox, SandboxRecord};
+use berth_spec::docker::EndpointSettings;
+
+use super::launch::running;
+use super::plan::{self, NetworkMode};
+use super::record::Record;
+use crate::undo::Undo;
+use crate::{Engine, Error, Result};
+
+/// The network side of a start.
+pub(crate) struct Joined {
+    /// None in the host's network.
+    pub netns: Option<OwnedFd>,
+    /// None where it is somebody else's.
+    pub sandbox: Option<SandboxRecord>,
+    pub sandbox_key: String,
+}
+
+/// Gets a sandbox for a container and puts it into its networks.
+pub(crate) fn join(
+    engine: &Engine,
+    record: &Record,
+    mode: &NetworkMode,
+    undo: &mut Undo,
+) -> Result<Joined> {
+    let networks = &engine.0.networks;
+    let primary = match mode {
+        NetworkMode::Host => {
+            return Ok(Joined {
+                netns: None,
+                sandbox: None,
+                sandbox_key: "/var/run/docker/netns/default".to_owned(),
+            });
+        }
+        NetworkMode::Container(id) => {
+            let other = running(engine, id, "network")?;
+            let pid = other.task()?.pid();
+            let path = format!("/proc/{pid}/ns/net");
+            let netns = std::fs::File::open(&path)
+                .map_err(|e| Error::io(format_args!("cannot open {path}"), e))?;
+            return Ok(Joined {
+                netns: Some(netns.into()),
+                sandbox: None,
+                sandbox_key: other.read(|r| r.sandbox_key.clone()),
+            });
+        }
+        NetworkMode::None => None,
+        NetworkMode::Network(name) => Some(name.as_str()),
+    };
+    let ready = primary == Some("bridge");
+    let sandbox = match ready {
+        true => networks.sandbox(),
+        false => networks.sandbox_none(),
+    }?;
+    undo.push({
+        let (engine, id) = (engine.clone(), sandbox.id().to_owned());
+        move || Ok(engine.0.networks.release(&id)?)
+    });
+    let mut endpoints = Vec::new();
+    for (name, request) in requests(engine, record, primary)? {
+        endpoints.push(networks.attach(&sandbox, &name, request)?);
+    }
+    Ok(Joined {
+        netns: Some(
+            sandbox
+                .try_clone_netns()
+                .map_err(|e| Error::io("cannot hand over a network sandbox", e))?,
+        ),
+        sandbox_key: sandbox.path().display().to_string(),
+        sandbox: Some(SandboxRecord {
+            id: sandbox.id().to_owned(),
+            endpoints,
+        }),
+    })
+}
+
+/// What is asked of each network, the one that carries the default route first.
+fn requests(
+    engine: &Engine,
+    record: &Record,
+    primary: Option<&str>,
+) -> Result<Vec<(String, EndpointRequest)>> {
+    let mut ports = plan::requested(&record.config, &record.host)?;
+    let mut names: Vec<&String> = record.networks.keys().filter(|n| *n != "none").collect();
+    // The highest priority first, then the network of the mode.
+    names.sort_by_key(|name| {
+        let priority = record.networks[*name].gw_priority;
+        (-priority, Some(name.as_str()) != primary)
+    });
+    let mut requests = Vec::new();
+    for (position, name) in names.into_iter().enumerate() {
+        let settings = &record.networks[name];
+        let mut request = endpoint_request(engine, record, name, settings)?;
+        request.default_route = position == 0;
+        if position == 0 {
+            request.ports = std::mem::take(&mut ports);
+        }
+        requests.push((name.clone(), request));
+    }
+    Ok(requests)
+}
+
+/// What is asked of one network, without ports.
+pub(crate) fn endpoint_request(
+    engine: &Engine,
+    record: &Record,
+    network: &str,
+    settings: &EndpointSettings,
+) -> Result<EndpointRequest> {
+    let user_defined = engine.0.networks.get(network)?.dns;
+    let mut aliases = settings.aliases.clone().unwrap_or_default();
+    if user_defined {
+        aliases.push(record.id[..12].to_owned());
+        if !record.config.hostname.is_empty() && !aliases.contains(&record.config.hostname) {
+            aliases.push(record.config.hostname.clone());
+        }
+    }
+    let ip = match settings
+        .ipam_config
+        .as_ref()
+        .map(|i| i.ipv4_address.as_str())
+    {
+        None | Some("") => None,
+        Some(ip) => Some(
+            ip.parse::<Ipv4Addr>()
+                .map_err(|_| Error::invalid(format!("invalid IPv4 address: {ip}")))?,
+        ),
+    };
+    let mac = match (
+        settings.mac_address.as_str(),
+        record.config.mac_address.as_str(),
+    ) {
+        ("", "") => None,
+        ("", mac) | (mac, _) => Some(
+            mac.parse()
+                .map_err(|e: berth_network::Error| Error::invalid(e.to_string()))?,
+        ),
+    };
+    let servers = match record.host.dns.as_deref() {
+        None | Some([]) => &engine.0.settings.dns,
+        Some(servers) => servers,
+    };
+    Ok(EndpointRequest {
+        container_id: record.id.clone(),
+        container_name: record.name.clone(),
+        aliases,
+        ip,
+        mac,
+        ports: Vec::<PortBinding>::new(),
+        default_route: false,
+        dns: servers
+            .iter()
+            .filter_map(|s| s.parse::<IpAddr>().ok())
+            .collect(),
+    })
+}
+
+/// A running container's sandbox, to join or leave networks with.
+pub(crate) fn of(engine: &Engine, record: &Record) -> Result<Option<Sandbox>> {
+    match &record.sandbox {
+        Some(sandbox) => Ok(Some(engine.0.networks.find_sandbox(&sandbox.id)?)),
+        None => Ok(None),
+    }
+}
+
+/// Addresses of a container by network name, for names in files.
+pub(super) fn addresses(sandbox: Option<&SandboxRecord>) -> BTreeMap<String, Vec<IpAddr>> {
+    let mut found: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    for endpoint in sandbox.iter().flat_map(|s| &s.endpoints) {
+        let addresses = found.entry(endpoint.network_id.clone()).or_default();
+        addresses.push(IpAddr::V4(endpoint.ip));
+        addresses.extend(endpoint.ipv6.map(|net| net.addr()));
+    }
+    found
+}

@@ -1,0 +1,175 @@
+//! Where a container's mounts come from: paths and handles of the host.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use berth_spec::oci::runtime::{Mount, Spec};
+use berth_sys::root::RootFd;
+
+use super::launch::running;
+use super::plan::spec::oci_mount;
+use super::plan::{JoinedMode, MountKind, MountRecord};
+use super::record::Record;
+use super::volumes::root_of;
+use crate::{Engine, Error, Result};
+
+/// Sources that are handles and not paths. A mount names its handle until its place in the document
+/// is known.
+#[derive(Debug, Default)]
+pub(crate) struct Handles(Vec<OwnedFd>);
+
+impl Handles {
+    /// Takes a handle; answers the source that stands for it.
+    pub fn add(&mut self, handle: OwnedFd) -> String {
+        self.0.push(handle);
+        // No path begins so: sources are absolute.
+        format!("handle:{}", self.0.len() - 1)
+    }
+
+    /// The handles by position in the document's mounts.
+    pub fn place(self, spec: &Spec) -> Vec<(usize, OwnedFd)> {
+        let position = |index: usize| {
+            let source = format!("handle:{index}");
+            spec.mounts.iter().position(|m| m.source == source)
+        };
+        self.0
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, handle)| Some((position(index)?, handle)))
+            .collect()
+    }
+}
+
+/// The mounts of a record with their sources.
+pub(super) fn find(engine: &Engine, record: &Record) -> Result<(Vec<Mount>, Handles)> {
+    let mut mounts = Vec::new();
+    let mut handles = Handles::default();
+    for mount in &record.mounts {
+        mounts.push(match mount.kind {
+            MountKind::Tmpfs => oci_mount(mount, ""),
+            MountKind::Bind => {
+                let source = bind_source(mount)?;
+                oci_mount(mount, source)
+            }
+            MountKind::Volume => volume(engine, mount, &mut handles)?,
+            MountKind::Image => {
+                let image = engine.0.store.images().resolve(&mount.source)?;
+                let root = engine.0.store.snapshots().view(image.layers())?.into_fd();
+                let handle = match mount.subpath.as_str() {
+                    "" => root,
+                    path => below(&root_of(root)?, path, &mount.target)?,
+                };
+                oci_mount(mount, &handles.add(handle))
+            }
+        });
+    }
+    Ok((mounts, handles))
+}
+
+/// What is at `path` inside a volume or an image.
+fn below(root: &RootFd, path: &str, target: &str) -> Result<OwnedFd> {
+    root.handle(Path::new(path)).map_err(|e| {
+        Error::invalid(format!(
+            "cannot access path {path} of the mount at {target}: {e}"
+        ))
+    })
+}
+
+/// The source of a bind; made, if it is missing and may be.
+fn bind_source(mount: &MountRecord) -> Result<&str> {
+    let path = Path::new(&mount.source);
+    if !path.exists() {
+        if !mount.create_source {
+            return Err(Error::invalid(format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                mount.source
+            )));
+        }
+        std::fs::create_dir_all(path).map_err(|e| {
+            Error::invalid(format!(
+                "error while creating mount source path '{}': {e}",
+                mount.source
+            ))
+        })?;
+    }
+    Ok(&mount.source)
+}
+
+fn volume(engine: &Engine, mount: &MountRecord, handles: &mut Handles) -> Result<Mount> {
+    let record = engine.0.volumes.get(&mount.name)?;
+    if let (Some(kind), Some(device)) = (record.options.get("type"), record.options.get("device")) {
+        let options: Vec<String> = record
+            .options
+            .get("o")
+            .map(|o| {
+                o.split(',')
+                    .filter(|o| !o.is_empty())
+                    .map(str::to_owned)
+                    .collect()
+            })
+            .unwrap_or_default();
+        return Ok(driven(mount, kind, device, options));
+    }
+    let data = engine.0.volumes.data(&mount.name);
+    if mount.subpath.is_empty() {
+        return Ok(oci_mount(mount, &data.display().to_string()));
+    }
+    let root = RootFd::open(&data)
+        .map_err(|e| Error::io(format_args!("cannot open volume {}", mount.name), e))?;
+    let handle = below(&root, &mount.subpath, &mount.target)?;
+    Ok(oci_mount(mount, &handles.add(handle)))
+}
+
+/// A volume of the local driver with `type`, `device` and `o`.
+fn driven(mount: &MountRecord, kind: &str, device: &str, mut options: Vec<String>) -> Mount {
+    if options.iter().any(|o| o == "bind" || o == "rbind") {
+        return oci_mount(mount, device);
+    }
+    if mount.read_only {
+        options.push("ro".to_owned());
+    }
+    Mount {
+        destination: mount.target.clone(),
+        kind: kind.to_owned(),
+        source: device.to_owned(),
+        options,
+        ..Mount::default()
+    }
+}
+
+/// `/dev/shm` and `/dev/mqueue` of whoever the IPC namespace is shared with.
+pub(super) fn shared_memory(
+    engine: &Engine,
+    ipc: &JoinedMode,
+    mounts: &mut Vec<Mount>,
+    handles: &mut Handles,
+) -> Result<()> {
+    let bind = |target: &str, source: String| Mount {
+        destination: target.to_owned(),
+        kind: "bind".to_owned(),
+        source,
+        options: vec!["rbind".to_owned(), "rprivate".to_owned()],
+        ..Mount::default()
+    };
+    match ipc {
+        JoinedMode::Private | JoinedMode::Bare => {}
+        JoinedMode::Host => {
+            for path in ["/dev/shm", "/dev/mqueue"] {
+                if Path::new(path).exists() {
+                    mounts.push(bind(path, path.to_owned()));
+                }
+            }
+        }
+        JoinedMode::Container(id) => {
+            let pid = running(engine, id, "IPC")?.task()?.pid();
+            let root = Path::new("/proc").join(pid.to_string()).join("root");
+            let root = RootFd::open(&root)
+                .map_err(|e| Error::io("cannot open the root of the other container", e))?;
+            let handle = root
+                .handle(Path::new("dev/shm"))
+                .map_err(|e| Error::io("cannot open /dev/shm of the other container", e))?;
+            mounts.push(bind("/dev/shm", handles.add(handle)));
+        }
+    }
+    Ok(())
+}

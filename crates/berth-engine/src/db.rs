@@ -1,0 +1,233 @@
+//! What the engine remembers: one row of JSON for each container, network and volume.
+//!
+//! ```text
+//! <root>/engine.db    record(kind, id, value, digest), broken(kind, id, value, at)
+//! ```
+//!
+//! Each row carries the digest of its value: a row that does not match, or that cannot be read, is
+//! moved to `broken` and reported; it costs that object and no other. Writes do not wait for the
+//! disk (WAL, `synchronous=NORMAL`): the end of the process loses nothing, the end of the power at
+//! most the last moments; [`Db::flush`] is for what must not be lost.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Error, Result};
+
+/// Which sort of object a record is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Container,
+    Network,
+    Volume,
+    /// What the engine is: its ID.
+    Engine,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Kind::Container => "container",
+            Kind::Network => "network",
+            Kind::Volume => "volume",
+            Kind::Engine => "engine",
+        }
+    }
+}
+
+/// The database; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Db(Arc<Mutex<Connection>>);
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS record (
+        kind TEXT NOT NULL, id TEXT NOT NULL, value BLOB NOT NULL, digest TEXT NOT NULL,
+        PRIMARY KEY (kind, id)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS broken (
+        kind TEXT NOT NULL, id TEXT NOT NULL, value BLOB, at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
+";
+
+fn failed(attempt: &str) -> impl Fn(rusqlite::Error) -> Error {
+    move |error| {
+        let full = matches!(
+            error.sqlite_error_code(),
+            Some(rusqlite::ErrorCode::DiskFull)
+        );
+        let kind = if full {
+            crate::ErrorKind::NoSpace
+        } else {
+            crate::ErrorKind::Internal
+        };
+        Error::new(
+            kind,
+            format!("cannot {attempt} the engine's records: {error}"),
+        )
+    }
+}
+
+impl Db {
+    /// Opens the database at `path`, or makes it. One that is no database at all is moved aside; the
+    /// text says so.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Option<String>)> {
+        match Self::try_open(path) {
+            Ok(db) => Ok((db, None)),
+            Err(error) if path.exists() => {
+                let aside =
+                    path.with_extension(format!("broken-{}", jiff::Timestamp::now().as_second()));
+                std::fs::rename(path, &aside).map_err(|e| {
+                    Error::io(format_args!("cannot move {} aside", path.display()), e)
+                })?;
+                for suffix in ["-wal", "-shm"] {
+                    let mut name = path.as_os_str().to_owned();
+                    name.push(suffix);
+                    // It belongs to the database that was moved.
+                    let _ = std::fs::remove_file(name);
+                }
+                let note = format!(
+                    "the engine's records could not be read ({error}) and were moved to {}",
+                    aside.display()
+                );
+                Ok((Self::try_open(path)?, Some(note)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<Self> {
+        let connection = Connection::open(path).map_err(failed("open"))?;
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;
+                 PRAGMA cache_size=-512;",
+            )
+            .and_then(|()| connection.execute_batch(SCHEMA))
+            .map_err(failed("open"))?;
+        Ok(Self(Arc::new(Mutex::new(connection))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps `value` as the record of `id`, in place of what was there. Takes some tens of
+    /// microseconds and waits for no disk.
+    pub(crate) fn put(&self, kind: Kind, id: &str, value: &impl Serialize) -> Result<()> {
+        let value = serde_json::to_vec(value)
+            .map_err(|e| Error::internal(format!("cannot write the record of {id}: {e}")))?;
+        let digest = berth_store::hash::sha256(&value).to_string();
+        self.lock()
+            .prepare_cached(
+                "INSERT OR REPLACE INTO record (kind, id, value, digest) VALUES (?1, ?2, ?3, ?4)",
+            )
+            .and_then(|mut s| s.execute(params![kind.as_str(), id, value, digest]))
+            .map(drop)
+            .map_err(failed("write"))
+    }
+
+    /// Forgets the record of `id`.
+    pub(crate) fn remove(&self, kind: Kind, id: &str) -> Result<()> {
+        self.lock()
+            .prepare_cached("DELETE FROM record WHERE kind = ?1 AND id = ?2")
+            .and_then(|mut s| s.execute(params![kind.as_str(), id]))
+            .map(drop)
+            .map_err(failed("write"))
+    }
+
+    /// All records of a kind, and the IDs of those that had to be moved aside.
+    pub(crate) fn all<T: DeserializeOwned>(&self, kind: Kind) -> Result<(Vec<T>, Vec<String>)> {
+        let rows: Vec<(String, Vec<u8>, String)> = {
+            let connection = self.lock();
+            let mut statement = connection
+                .prepare_cached("SELECT id, value, digest FROM record WHERE kind = ?1 ORDER BY id")
+                .map_err(failed("read"))?;
+            statement
+                .query_map([kind.as_str()], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
+                .and_then(Iterator::collect)
+                .map_err(failed("read"))?
+        };
+        let (mut good, mut broken) = (Vec::new(), Vec::new());
+        for (id, value, digest) in rows {
+            let whole = berth_store::hash::sha256(&value).to_string() == digest;
+            match serde_json::from_slice(&value) {
+                Ok(record) if whole => good.push(record),
+                _ => broken.push(id),
+            }
+        }
+        for id in &broken {
+            self.move_aside(kind, id)?;
+        }
+        Ok((good, broken))
+    }
+
+    fn move_aside(&self, kind: Kind, id: &str) -> Result<()> {
+        let connection = self.lock();
+        let moved = params![kind.as_str(), id];
+        connection
+            .execute(
+                "INSERT INTO broken (kind, id, value) SELECT kind, id, value FROM record WHERE kind = ?1 AND id = ?2",
+                moved,
+            )
+            .and_then(|_| connection.execute("DELETE FROM record WHERE kind = ?1 AND id = ?2", moved))
+            .map(drop)
+            .map_err(failed("repair"))
+    }
+
+    /// Puts everything written so far on disk, and keeps the log short. Blocks.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.lock()
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            .map_err(failed("write"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_record_costs_one_object() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("engine.db");
+        {
+            let (db, _) = Db::open(&path).unwrap();
+            for id in ["a", "b", "c"] {
+                db.put(Kind::Volume, id, &id).unwrap();
+            }
+            db.lock()
+                .execute("UPDATE record SET value = X'2261' WHERE id = 'b'", [])
+                .unwrap();
+        }
+        let (db, note) = Db::open(&path).unwrap();
+        assert_eq!(note, None);
+        let (good, broken) = db.all::<String>(Kind::Volume).unwrap();
+        assert_eq!(
+            (good, broken),
+            (vec!["a".into(), "c".into()], vec!["b".into()])
+        );
+        let (_, broken) = db.all::<String>(Kind::Volume).unwrap();
+        assert!(broken.is_empty());
+        db.remove(Kind::Volume, "a").unwrap();
+        db.flush().unwrap();
+        assert_eq!(db.all::<String>(Kind::Volume).unwrap().0, ["c"]);
+    }
+
+    #[test]
+    fn what_is_no_database_is_moved_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("engine.db");
+        std::fs::write(
+            &path,
+            "not a database, not at all, really not one".repeat(99),
+        )
+        .unwrap();
+        let (db, note) = Db::open(&path).unwrap();
+        assert!(note.unwrap().contains("broken-"));
+        assert!(db.all::<String>(Kind::Container).unwrap().0.is_empty());
+    }
+}

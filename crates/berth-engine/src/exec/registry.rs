@@ -1,0 +1,124 @@
+//! The execs of an engine. They live in memory: an exec that outlives the engine goes on, and is
+//! nobody's any more.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use berth_spec::docker::ExecCreateBody;
+use tokio::sync::watch;
+
+use crate::task::Exit;
+
+/// Execs that are remembered at most; the oldest that have ended go first.
+const MAX: usize = 4096;
+
+/// Where an exec stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExecState {
+    Created,
+    Starting,
+    Running { pid: i32 },
+    Ended { code: i64 },
+}
+
+/// A further process in a container.
+pub(crate) struct Exec {
+    pub id: String,
+    pub container: String,
+    pub body: ExecCreateBody,
+    pub state: watch::Sender<ExecState>,
+}
+
+impl Exec {
+    pub fn state(&self) -> ExecState {
+        *self.state.borrow()
+    }
+}
+
+/// All execs, in the order they came.
+#[derive(Default)]
+pub(crate) struct Execs(Mutex<Index>);
+
+#[derive(Default)]
+struct Index {
+    by_id: HashMap<String, Arc<Exec>>,
+    order: Vec<String>,
+    /// Ends told before the start returned.
+    early: HashMap<String, i64>,
+}
+
+impl Execs {
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn insert(&self, exec: Arc<Exec>) {
+        let mut index = self.index();
+        if index.order.len() >= MAX {
+            let ended = index.order.iter().position(|id| {
+                index.by_id.get(id).is_none_or(|e| {
+                    !matches!(e.state(), ExecState::Running { .. } | ExecState::Starting)
+                })
+            });
+            if let Some(position) = ended {
+                let id = index.order.remove(position);
+                index.by_id.remove(&id);
+            }
+        }
+        index.order.push(exec.id.clone());
+        index.by_id.insert(exec.id.clone(), exec);
+    }
+
+    /// The exec of this ID, or whose ID begins so and no other's does.
+    pub fn get(&self, id: &str) -> Option<Arc<Exec>> {
+        let index = self.index();
+        if let Some(exec) = index.by_id.get(id) {
+            return Some(exec.clone());
+        }
+        let mut found = index
+            .by_id
+            .iter()
+            .filter(|(k, _)| !id.is_empty() && k.starts_with(id));
+        match (found.next(), found.next()) {
+            (Some((_, exec)), None) => Some(exec.clone()),
+            _ => None,
+        }
+    }
+
+    /// It runs; or has ended already, if its end was told first.
+    pub fn started(&self, exec: &Exec, pid: i32) {
+        let early = self.index().early.remove(&exec.id);
+        exec.state.send_replace(match early {
+            Some(code) => ExecState::Ended { code },
+            None => ExecState::Running { pid },
+        });
+    }
+
+    /// It ended.
+    pub fn ended(&self, id: &str, exit: Exit) {
+        let exec = self.index().by_id.get(id).cloned();
+        let Some(exec) = exec else { return };
+        match exec.state() {
+            ExecState::Starting => {
+                self.index().early.insert(id.to_owned(), exit.code);
+            }
+            _ => {
+                exec.state
+                    .send_replace(ExecState::Ended { code: exit.code });
+            }
+        }
+    }
+
+    /// The container is gone.
+    pub fn forget(&self, container: &str) {
+        let mut index = self.index();
+        index.by_id.retain(|_, e| e.container != container);
+        let Index {
+            by_id,
+            order,
+            early,
+        } = &mut *index;
+        order.retain(|id| by_id.contains_key(id));
+        early.retain(|id, _| by_id.contains_key(id));
+    }
+}

@@ -1,0 +1,167 @@
+//! What an engine finds when it starts: records of containers, shims that went on without it, exits
+//! that nobody saw, directories that no record tells of.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use berth_network::{Existing, NetworkRecord};
+use jiff::Timestamp;
+
+use crate::container::exit;
+use crate::container::record::{Container, Record};
+use crate::container::state::Status;
+use crate::crossing::blocking;
+use crate::db::{Db, Kind};
+use crate::task::{Exit, Found as FoundTask, Task, Tasks};
+use crate::{Engine, Error, Result, container};
+
+/// Docker's exit code of a container whose end nobody saw.
+const UNSEEN: i64 = 255;
+
+/// Records, with what became of those that ran.
+pub(crate) struct Found {
+    containers: Vec<(Record, Option<FoundTask>)>,
+    networks: Vec<NetworkRecord>,
+    broken: Vec<String>,
+}
+
+impl Found {
+    /// What the networks must know: sandboxes of containers that still run.
+    pub fn existing(&self) -> Existing {
+        Existing {
+            networks: self.networks.clone(),
+            sandboxes: self
+                .containers
+                .iter()
+                .filter(|(_, task)| matches!(task, Some(FoundTask::Running(_))))
+                .filter_map(|(record, _)| record.sandbox.clone())
+                .collect(),
+        }
+    }
+}
+
+/// Reads the records and looks for the shims of those that ran. Blocks.
+pub(crate) fn look(db: &Db, tasks: &Tasks, task_dirs: &Path) -> Result<Found> {
+    let (records, mut broken) = db.all::<Record>(Kind::Container)?;
+    let (networks, broken_networks) = db.all::<NetworkRecord>(Kind::Network)?;
+    broken.extend(broken_networks);
+    let containers = records
+        .into_iter()
+        .map(|record| {
+            let task = record.life.status.alive().then(|| {
+                tasks
+                    .reconnect(&task_dirs.join(&record.id))
+                    .unwrap_or_else(|error| {
+                        tracing::warn!(container.id = %record.id, %error, "its shim does not answer");
+                        FoundTask::Gone
+                    })
+            });
+            (record, task)
+        })
+        .collect();
+    Ok(Found {
+        containers,
+        networks,
+        broken,
+    })
+}
+
+/// Makes the containers that were found live again, and applies restart policies.
+pub(crate) async fn take_up(engine: &Engine, found: Found) {
+    for id in &found.broken {
+        engine.warn(format!(
+            "the record of {id} was broken and has been moved aside"
+        ));
+    }
+    let mut to_start = Vec::new();
+    for (record, task) in found.containers {
+        let container = Arc::new(Container::new(record));
+        engine.0.containers.insert(container.clone());
+        match task {
+            Some(FoundTask::Running(task)) => go_on(engine, &container, task),
+            Some(FoundTask::Exited(exit)) => exit::ended(engine, &container, exit).await,
+            Some(FoundTask::Gone) => {
+                let exit = Exit {
+                    code: UNSEEN,
+                    oom: false,
+                    at: Timestamp::now(),
+                };
+                exit::ended(engine, &container, exit).await;
+            }
+            None => settle(engine, &container).await,
+        }
+        if exit::starts_with_engine(&container) {
+            to_start.push(container);
+        }
+    }
+    sweep(engine).await;
+    for container in to_start {
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            if let Err(error) = container::start(&engine, &container.id).await {
+                tracing::warn!(container.id = %container.id, %error, "a container could not be started again");
+            }
+        });
+    }
+}
+
+/// A container whose shim went on.
+fn go_on(engine: &Engine, container: &Arc<Container>, task: Task) {
+    let task = Arc::new(task);
+    container.live(|live| live.task = Some(task.clone()));
+    exit::watch(engine, container, task);
+    container::health::begin(engine, container);
+}
+
+/// A container that was between two states when the engine ended.
+async fn settle(engine: &Engine, container: &Arc<Container>) {
+    match container.status() {
+        Status::Restarting => exit::schedule_restart(engine, container, 1),
+        Status::Removing | Status::Dead => {
+            if let Err(error) = container::remove::finish(engine, container).await {
+                tracing::warn!(container.id = %container.id, %error, "a removal could not be finished");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Removes what no record tells of: snapshots, directories of tasks, empty parents of cgroups.
+async fn sweep(engine: &Engine) {
+    let known: BTreeSet<String> = engine
+        .0
+        .containers
+        .all()
+        .iter()
+        .map(|c| c.id.clone())
+        .collect();
+    let engine = engine.clone();
+    let swept = blocking(move || {
+        for key in engine.0.store.snapshots().list()? {
+            // Builders have snapshots of their own, under other keys than IDs of containers.
+            if key.len() == 64 && !known.contains(&key) {
+                tracing::info!(snapshot = %key, "removing a snapshot that no record tells of");
+                engine.0.store.snapshots().remove(&key)?;
+            }
+        }
+        let dirs = [
+            engine.0.settings.run_dir.join("containers"),
+            engine.0.settings.root.join("containers"),
+        ];
+        for dir in dirs {
+            for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.len() == 64 && !known.contains(&name) {
+                    // Tried again at the next start.
+                    let _ = std::fs::remove_dir_all(entry.path());
+                }
+            }
+        }
+        Ok::<_, Error>(())
+    })
+    .await;
+    if let Err(error) = swept {
+        tracing::warn!(%error, "what no record tells of could not be removed");
+    }
+}

@@ -1,0 +1,263 @@
+//! Tasks: running containers as the runtime has them. The one place that speaks to the launcher and
+//! to shims.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use berth_runtime::launcher::Launcher;
+use berth_runtime::task::{
+    AttachOptions, Event, Events, ExecSpec, ExitStatus, LogSpec, Reconnected, TaskFds, TaskSpec,
+};
+use berth_spec::oci::runtime::{Process, Spec};
+use jiff::Timestamp;
+
+use crate::container::log_file::LogTarget;
+use crate::container::record::Attaching;
+use crate::crossing::blocking;
+use crate::exec::registry::Execs;
+use crate::readiness::readable;
+use crate::{Error, ErrorKind, Result};
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exit {
+    /// 128 + n after signal n.
+    pub code: i64,
+    pub oom: bool,
+    pub at: Timestamp,
+}
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        Self {
+            code: i64::from(status.code),
+            oom: status.oom_killed,
+            at: status.at,
+        }
+    }
+}
+
+/// What a task is made of.
+pub(crate) struct TaskRequest {
+    pub id: String,
+    /// The shim's socket and the exit file lie here.
+    pub dir: PathBuf,
+    pub spec: Spec,
+    /// A detached mount.
+    pub root: OwnedFd,
+    /// The sandbox; none in the host's network.
+    pub netns: Option<OwnedFd>,
+    /// Detached mounts or `O_PATH` handles, by position in the document's mounts.
+    pub sources: Vec<(usize, OwnedFd)>,
+    pub open_stdin: bool,
+    pub stdin_once: bool,
+    pub log: LogTarget,
+    /// Clients that are there from the first byte on.
+    pub attaching: Vec<Attaching>,
+}
+
+/// A further process in a container.
+pub(crate) struct ExecRequest {
+    pub id: String,
+    pub process: Process,
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    pub privileged: bool,
+}
+
+/// Makes tasks.
+#[derive(Clone)]
+pub(crate) struct Tasks(Arc<Launcher>);
+
+/// A running container.
+pub(crate) struct Task(berth_runtime::task::Task);
+
+/// What became of a task while the engine was away.
+pub(crate) enum Found {
+    Running(Task),
+    Exited(Exit),
+    /// Nothing is known of it.
+    Gone,
+}
+
+impl From<berth_runtime::Error> for Error {
+    fn from(error: berth_runtime::Error) -> Self {
+        use berth_runtime::ErrorKind as Run;
+        let kind = match error.kind() {
+            Run::ProgramNotFound | Run::ProgramNotExecutable | Run::Invalid => ErrorKind::Invalid,
+            Run::Gone | Run::Conflict => ErrorKind::Conflict,
+            Run::Internal => ErrorKind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl Tasks {
+    pub fn new(launcher: Launcher) -> Self {
+        Self(Arc::new(launcher))
+    }
+
+    /// Starts a container; returns when its program has been executed. Blocks.
+    pub fn spawn(&self, request: TaskRequest) -> Result<Task> {
+        let log = match request.log {
+            LogTarget::None => LogSpec::None,
+            LogTarget::JsonFile {
+                path,
+                max_size,
+                max_file,
+            } => LogSpec::JsonFile {
+                path,
+                max_size,
+                max_file,
+            },
+        };
+        let spec = TaskSpec {
+            id: request.id,
+            dir: request.dir,
+            spec: request.spec,
+            open_stdin: request.open_stdin,
+            stdin_once: request.stdin_once,
+            log,
+            wait_for_start: false,
+        };
+        let attach = request
+            .attaching
+            .into_iter()
+            .map(|a| {
+                let options = AttachOptions {
+                    stdin: a.stdin,
+                    stdout: a.stdout,
+                    stderr: a.stderr,
+                };
+                (options, a.stream)
+            })
+            .collect();
+        let fds = TaskFds {
+            root: request.root,
+            netns: request.netns,
+            sources: request.sources,
+            attach,
+        };
+        self.0.spawn(spec, fds).map(Task).map_err(|error| {
+            // The words around are Docker's: clients look for what is inside them.
+            Error::from(error).context(
+                "failed to create task for container: failed to create shim task: OCI runtime create failed",
+            )
+        })
+    }
+
+    /// Finds a task again by its directory. Blocks.
+    pub fn reconnect(&self, dir: &Path) -> Result<Found> {
+        if !dir.exists() {
+            // The machine was started anew.
+            return Ok(Found::Gone);
+        }
+        Ok(match berth_runtime::task::Task::reconnect(dir)? {
+            Reconnected::Running(task) => Found::Running(Task(task)),
+            Reconnected::Exited(status) => Found::Exited(status.into()),
+        })
+    }
+}
+
+impl Task {
+    /// Its first process, in this process's PID namespace.
+    pub fn pid(&self) -> i32 {
+        self.0.pid()
+    }
+
+    /// What could not be done as asked.
+    pub fn warnings(&self) -> &[String] {
+        self.0.warnings()
+    }
+
+    /// Sends a signal to the first process. Blocks.
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        Ok(self.0.kill(signal)?)
+    }
+
+    /// Sets the terminal's size in characters. Blocks.
+    pub fn resize(&self, height: u16, width: u16) -> Result<()> {
+        Ok(self.0.resize(width, height)?)
+    }
+
+    /// A stream of the process's output, framed unless it has a terminal; what is written to it is
+    /// the process's input. Blocks.
+    pub fn attach(&self, stdin: bool, stdout: bool, stderr: bool) -> Result<OwnedFd> {
+        Ok(self.0.attach(AttachOptions {
+            stdin,
+            stdout,
+            stderr,
+        })?)
+    }
+
+    /// Runs a further process; its PID, and its stream if anything of it is attached. Blocks.
+    pub fn exec(&self, request: ExecRequest) -> Result<(i32, Option<OwnedFd>)> {
+        let exec = self.0.exec(ExecSpec {
+            id: request.id,
+            process: request.process,
+            attach: AttachOptions {
+                stdin: request.stdin,
+                stdout: request.stdout,
+                stderr: request.stderr,
+            },
+            privileged: request.privileged,
+        })?;
+        Ok((exec.pid, exec.stream))
+    }
+
+    /// Sets the size of the terminal of a further process. Blocks.
+    pub fn resize_exec(&self, exec: &str, height: u16, width: u16) -> Result<()> {
+        Ok(self.0.resize_exec(exec, width, height)?)
+    }
+
+    /// Waits until the first process has ended; tells `execs` of further processes that end before.
+    pub async fn exited(self: &Arc<Self>, execs: &Execs) -> Exit {
+        let task = self.clone();
+        let events = blocking(move || {
+            let events = task.0.events()?;
+            let ready = events.as_fd().try_clone_to_owned();
+            let ready = ready
+                .and_then(|fd| events.set_nonblocking().map(|()| fd))
+                .map_err(|e| Error::io("cannot listen to a shim", e))?;
+            Ok::<_, Error>((events, ready))
+        });
+        let listened = match events.await {
+            Ok((events, ready)) => listen(events, ready, execs).await,
+            Err(error) => Err(error),
+        };
+        match listened {
+            Ok(exit) => exit,
+            Err(error) => {
+                tracing::warn!(pid = self.pid(), %error, "a shim cannot be listened to");
+                self.waited().await
+            }
+        }
+    }
+
+    /// Waits on a thread of its own.
+    async fn waited(self: &Arc<Self>) -> Exit {
+        let task = self.clone();
+        match blocking(move || task.0.wait()).await {
+            Ok(status) => status.into(),
+            Err(_) => ExitStatus::killed(9).into(),
+        }
+    }
+}
+
+async fn listen(mut events: Events, ready: OwnedFd, execs: &Execs) -> Result<Exit> {
+    let failed = |e| Error::io("cannot listen to a shim", e);
+    let ready = readable(ready).map_err(failed)?;
+    loop {
+        match events.next() {
+            Ok(Some(Event::Exit(status))) => return Ok(status.into()),
+            Ok(Some(Event::ExecExit { id, status })) => execs.ended(&id, status.into()),
+            Ok(None) => return Err(Error::internal("the shim's events are over")),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                ready.readable().await.map_err(failed)?.clear_ready();
+            }
+            Err(e) => return Err(failed(e)),
+        }
+    }
+}

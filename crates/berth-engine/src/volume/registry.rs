@@ -1,0 +1,220 @@
+//! The volumes of an engine.
+//!
+//! ```text
+//! <root>/volumes/<name>/_data    what is mounted
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use berth_spec::docker::volume::VolumeUsage;
+use berth_spec::docker::{Volume, VolumeCreateBody};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::container::plan::check_volume_name;
+use crate::db::{Db, Kind};
+use crate::{Error, Result};
+
+/// Marks volumes that Docker calls anonymous.
+pub(crate) const ANONYMOUS: &str = "com.docker.volume.anonymous";
+
+/// What is kept of a volume.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct VolumeRecord {
+    pub name: String,
+    pub created: Timestamp,
+    pub labels: BTreeMap<String, String>,
+    pub options: BTreeMap<String, String>,
+    /// Something was mounted from it, or copied into it: an image's files are not copied again.
+    #[serde(default)]
+    pub used: bool,
+}
+
+/// All volumes of an engine.
+pub(crate) struct Volumes {
+    dir: PathBuf,
+    db: Db,
+    records: Mutex<BTreeMap<String, VolumeRecord>>,
+}
+
+impl Volumes {
+    /// The volumes below `dir`, of which `db` keeps the records; and those whose records are broken.
+    pub fn open(dir: PathBuf, db: Db) -> Result<(Self, Vec<String>)> {
+        make_dir(&dir, 0o711)?;
+        let (records, broken) = db.all::<VolumeRecord>(Kind::Volume)?;
+        let records = records.into_iter().map(|r| (r.name.clone(), r)).collect();
+        let volumes = Self {
+            dir,
+            db,
+            records: Mutex::new(records),
+        };
+        Ok((volumes, broken))
+    }
+
+    fn records(&self) -> MutexGuard<'_, BTreeMap<String, VolumeRecord>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the volume's files are.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.dir.join(name).join("_data")
+    }
+
+    /// All, by name.
+    pub fn all(&self) -> Vec<VolumeRecord> {
+        self.records().values().cloned().collect()
+    }
+
+    /// The volume of this name; Docker's words where there is none.
+    pub fn get(&self, name: &str) -> Result<VolumeRecord> {
+        self.records()
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Error::not_found(format!("get {name}: no such volume")))
+    }
+
+    /// Makes a volume, or answers the one of that name; whether it is new. Blocks.
+    pub fn create(&self, body: &VolumeCreateBody, anonymous: bool) -> Result<(VolumeRecord, bool)> {
+        if !matches!(body.driver.as_str(), "" | "local") {
+            return Err(Error::not_found(format!(
+                "error looking up volume plugin {0}: plugin \"{0}\" not found",
+                body.driver
+            )));
+        }
+        check_volume_name(&body.name)?;
+        check_options(&body.driver_opts)?;
+        let mut records = self.records();
+        if let Some(record) = records.get(&body.name) {
+            if !body.driver_opts.is_empty() && body.driver_opts != record.options {
+                return Err(Error::conflict(format!(
+                    "a volume of the name {} exists with other options",
+                    body.name
+                )));
+            }
+            return Ok((record.clone(), false));
+        }
+        let mut record = VolumeRecord {
+            name: body.name.clone(),
+            created: Timestamp::now(),
+            labels: body.labels.clone(),
+            options: body.driver_opts.clone(),
+            used: false,
+        };
+        if anonymous {
+            record.labels.insert(ANONYMOUS.to_owned(), String::new());
+        }
+        let home = self.dir.join(&record.name);
+        make_dir(&home, 0o711)?;
+        let made = make_dir(&self.data(&record.name), 0o755)
+            .and_then(|()| self.db.put(Kind::Volume, &record.name, &record));
+        if let Err(error) = made {
+            // Nothing is left of a volume that could not be made.
+            let _ = std::fs::remove_dir_all(&home);
+            return Err(error);
+        }
+        records.insert(record.name.clone(), record.clone());
+        Ok((record, true))
+    }
+
+    /// Remembers that files are in it.
+    pub fn set_used(&self, name: &str) -> Result<()> {
+        let mut records = self.records();
+        if let Some(record) = records.get_mut(name)
+            && !record.used
+        {
+            record.used = true;
+            self.db.put(Kind::Volume, name, &*record)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a volume and its files. Blocks.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.get(name)?;
+        self.db.remove(Kind::Volume, name)?;
+        self.records().remove(name);
+        match std::fs::remove_dir_all(self.dir.join(name)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(format_args!("cannot remove volume {name}"), e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes directories that no record tells of: what a process left that died between the two.
+    pub fn sweep(&self, broken: &[String]) {
+        let Ok(entries) = std::fs::read_dir(&self.dir) else {
+            return;
+        };
+        let records = self.records();
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Files of a volume whose record broke are a user's files.
+            if records.contains_key(&name) || broken.contains(&name) {
+                continue;
+            }
+            // One that holds something is not ours to judge.
+            let _ = std::fs::remove_dir(entry.path().join("_data"));
+            let _ = std::fs::remove_dir(entry.path());
+        }
+    }
+
+    /// The volume in the API's words.
+    pub fn describe(&self, record: &VolumeRecord, usage: Option<VolumeUsage>) -> Volume {
+        let some = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| map.clone());
+        Volume {
+            created_at: record.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            driver: "local".to_owned(),
+            labels: some(&record.labels),
+            mountpoint: self.data(&record.name).display().to_string(),
+            name: record.name.clone(),
+            options: some(&record.options),
+            scope: "local".to_owned(),
+            status: None,
+            usage_data: usage,
+        }
+    }
+}
+
+/// Options of Docker's local driver.
+fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
+    for (name, value) in options {
+        if !matches!(name.as_str(), "type" | "o" | "device" | "size") {
+            return Err(Error::invalid(format!("invalid option: {name:?}")));
+        }
+        if value.contains(['\0', '\n']) {
+            return Err(Error::invalid(format!("invalid option: {name:?}")));
+        }
+    }
+    if options.contains_key("size") {
+        return Err(Error::invalid(
+            "quota size requested but no quota support: size is not supported by this engine",
+        ));
+    }
+    if options.contains_key("type") != options.contains_key("device") {
+        let missing = if options.contains_key("type") {
+            "device"
+        } else {
+            "type"
+        };
+        return Err(Error::invalid(format!(
+            "missing required option: {missing:?}"
+        )));
+    }
+    Ok(())
+}
+
+/// Makes a directory with this mode, whatever the umask; one that is there stays.
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let failed = |e| Error::io(format_args!("cannot make {}", path.display()), e);
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(failed(e)),
+    }
+}
