@@ -9,7 +9,6 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use rustix::fs::CWD;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
@@ -52,9 +51,15 @@ struct CloneArgs {
 
 /// Whether the calling process has one thread.
 pub fn is_single_threaded() -> io::Result<bool> {
-    // A directory has a link for itself, one in its parent, and one for each directory in it.
-    let stat = rustix::fs::statat(CWD, "/proc/self/task", rustix::fs::AtFlags::empty())?;
-    Ok(stat.st_nlink == 3)
+    // SAFETY: unshare(2): these flags change nothing in a process with one thread, and are refused in one with more.
+    let result = unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_THREAD) };
+    if result == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        e if e.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        e => Err(e),
+    }
 }
 
 /// Copies the process with new namespaces (`NEW_*`), where given into the cgroup v2 directory
@@ -204,6 +209,15 @@ pub fn ignore_broken_pipes() {
 pub fn set_title(name: &CStr) {
     // Names are for people: a failure is not worth one.
     let _ = rustix::thread::set_name(name);
+}
+
+/// Sets the execution domain of the calling process (personality(2)).
+pub fn set_personality(persona: u32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    if unsafe { libc::personality(libc::c_ulong::from(persona)) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Sends a signal, named or real-time, to the process that a pidfd stands for.

@@ -113,10 +113,9 @@ impl AttachOptions {
 pub struct ExecSpec {
     /// Unique within the container; comes back in [`Event::ExecExit`].
     pub id: String,
+    /// Its capabilities are taken as they are; the container's system call filter applies.
     pub process: Process,
     /// What the returned stream carries; a stream that is not asked for is `/dev/null`. With nothing
     /// asked for, there is no stream. With a terminal, output is one stream.
     pub attach: AttachOptions,
-    /// Runs without the container's system call filter and with every right there is (`--privileged`).
-    pub privileged: bool,
 }

@@ -1,0 +1,201 @@
+//! What stands in a container's `/dev`.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use berth_spec::oci::runtime::{Device, DeviceKind};
+use berth_sys::mount;
+use berth_sys::root::RootFd;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, makedev, mknodat, openat,
+    symlinkat,
+};
+use rustix::io::Errno;
+
+use crate::defaults;
+use crate::error::{Context, Error, Result};
+
+/// Links that every `/dev` has (config-linux.md, "Default Devices" and "Dev symbolic links").
+const LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// A node to make; for a container that may not make nodes, the host's own to mount there.
+#[derive(Debug)]
+pub(crate) struct Node {
+    device: Device,
+    host: Option<OwnedFd>,
+}
+
+/// All nodes of a container: the default ones, then those asked for.
+pub(super) fn plan(asked: &[Device], bind: bool) -> Result<Vec<Node>> {
+    let mut devices = defaults::devices();
+    for device in asked {
+        if !clean(&device.path) || !device.path.starts_with("/dev/") {
+            return Err(Error::invalid(format!(
+                "device {:?}: not a clean path below /dev",
+                device.path
+            )));
+        }
+        devices.retain(|d| d.path != device.path);
+        devices.push(device.clone());
+    }
+    devices
+        .into_iter()
+        .map(|device| {
+            let host = if bind { Some(host_node(&device)?) } else { None };
+            Ok(Node { device, host })
+        })
+        .collect()
+}
+
+fn clean(path: &str) -> bool {
+    Path::new(path)
+        .components()
+        .all(|c| matches!(c, Component::RootDir | Component::Normal(_)))
+}
+
+/// A detached mount of the host's node, which is looked at before it is given.
+fn host_node(device: &Device) -> Result<OwnedFd> {
+    let what = || format!("device {:?}", device.path);
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = openat(CWD, &device.path, flags, Mode::empty()).invalid(what)?;
+    let stat = fstat(&handle).context(what)?;
+    let (kind, number) = number(device)?;
+    if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_rdev != number {
+        return Err(Error::invalid(format!("{}: the host has another", what())));
+    }
+    mount::clone_handle(&handle, false).context(what)
+}
+
+fn number(device: &Device) -> Result<(FileType, u64)> {
+    let part = |n: i64| {
+        u32::try_from(n).map_err(|_| Error::invalid(format!("device {:?}: {n}", device.path)))
+    };
+    let kind = match device.kind {
+        DeviceKind::Char => FileType::CharacterDevice,
+        DeviceKind::Block => FileType::BlockDevice,
+        DeviceKind::Fifo => return Ok((FileType::Fifo, 0)),
+        DeviceKind::All => {
+            let text = format!("device {:?}: it has no type", device.path);
+            return Err(Error::invalid(text));
+        }
+    };
+    Ok((kind, makedev(part(device.major)?, part(device.minor)?)))
+}
+
+/// Fills `/dev`, given as a handle of the directory. The umask is nothing.
+pub(super) fn populate(dev: BorrowedFd<'_>, nodes: &[Node], console: bool) -> Result<()> {
+    let what = || "populating /dev".to_owned();
+    let root = RootFd::new(dev.try_clone_to_owned().context(what)?).context(what)?;
+    for node in nodes {
+        make(&root, node)
+            .map_err(|e| e.during(&format!("creating device node {:?}", node.device.path)))?;
+    }
+    for (name, target) in LINKS {
+        match symlinkat(target, &root, name) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e).context(|| format!("creating /dev/{name}")),
+        }
+    }
+    if console {
+        match root.create_file(Path::new("console"), 0o600) {
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e).context(|| "creating /dev/console".to_owned()),
+        }
+    }
+    Ok(())
+}
+
+fn make(root: &RootFd, node: &Node) -> Result<()> {
+    let device = &node.device;
+    let path: PathBuf = Path::new(&device.path).strip_prefix("/dev").context(String::new)?.into();
+    let what = || "making it".to_owned();
+    if let Some(above) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        root.mkdir_all(above, 0o755).context(what)?;
+    }
+    let (parent, name) = root.parent(&path).context(what)?;
+    if let Some(host) = &node.host {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let target = openat(&parent, &name, flags, Mode::empty()).context(what)?;
+        return mount::attach(host, target).context(what);
+    }
+    let (kind, number) = number(device)?;
+    let mode = Mode::from_raw_mode(device.file_mode.unwrap_or(0o666) & 0o7777);
+    match mknodat(&parent, &name, kind, mode, number) {
+        Ok(()) => {}
+        // A /dev that came with the root file system may have the node already.
+        Err(Errno::EXIST) => {
+            let stat = berth_sys::root::stat_at(&parent, &name).context(what)?;
+            if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_rdev != number {
+                return Err(Error::invalid("something else is there"));
+            }
+            return Ok(());
+        }
+        Err(e) => return Err(e).context(what),
+    }
+    let (uid, gid) = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
+    if (uid, gid) != (0, 0) {
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        chownat(&parent, &name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).context(what)?;
+    }
+    Ok(())
+}
+
+/// A handle of `/dev/null`, made sure to be that.
+pub(super) fn null(dev: impl AsFd) -> Result<OwnedFd> {
+    let what = || "/dev/null".to_owned();
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = openat(dev, "null", flags, Mode::empty()).context(what)?;
+    let stat = fstat(&handle).context(what)?;
+    let char = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !char || stat.st_rdev != makedev(1, 3) {
+        return Err(Error::invalid("/dev/null is not the null device"));
+    }
+    Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_asked_for_replace_default_ones() {
+        let mut device = defaults::devices().remove(0);
+        device.file_mode = Some(0o600);
+        let nodes = plan(&[device], false).unwrap();
+        assert_eq!(nodes.len(), 6);
+        assert_eq!(nodes[5].device.file_mode, Some(0o600));
+        for path in ["/etc/x", "/dev/../etc/x", "dev/x", "/dev/"] {
+            let device = Device {
+                path: path.into(),
+                ..defaults::devices().remove(0)
+            };
+            assert!(plan(&[device], false).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_false_null_is_found_out() {
+        let temp = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/null", temp.path().join("null")).unwrap();
+        let dir = std::fs::File::open(temp.path()).unwrap();
+        assert!(null(&dir).is_err());
+        let dev = std::fs::File::open("/dev").unwrap();
+        null(&dev).unwrap();
+    }
+
+    #[test]
+    fn the_hosts_nodes_are_looked_at() {
+        let mut device = defaults::devices().remove(0);
+        host_node(&device).unwrap();
+        device.minor = 5;
+        assert!(host_node(&device).is_err());
+    }
+}

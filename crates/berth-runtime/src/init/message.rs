@@ -1,0 +1,101 @@
+//! What a container's first process and its parent say to each other until the program runs.
+//!
+//! ```text
+//! parent                                   child
+//!   clone3 ─────────────────────────────────▶
+//!   (ID maps written) Go ───────────────────▶ only with a user namespace
+//!   ◀─────────────────────────────────── Hooks, Go ▶   only with hooks of that point
+//!   ◀──────────────────────────────── Terminal   master and devpts, only with a terminal
+//!   ◀─────────────────────────────────── Ready, Go ▶   only where the start is to wait
+//!   ◀─────────────────────────────── Executing
+//!   ◀────────────────────────────────────  end   the descriptor was closed by the exec
+//! ```
+//!
+//! `Failed` may come instead of anything.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use berth_sys::socket;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+
+/// Bytes a message may have.
+const MESSAGE_MAX: usize = 16 << 10;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromChild {
+    /// Namespaces are there; the program's root is not yet.
+    Hooks,
+    /// With two descriptors: the terminal's master, and the devpts it is of.
+    Terminal,
+    Warning(String),
+    Ready,
+    Executing,
+    Failed(Error),
+}
+
+/// One end.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+/// A parent's end and a child's.
+pub(crate) fn pair() -> Result<(Channel, Channel)> {
+    let (parent, child) = socket::packet_pair().context(|| "socketpair".to_owned())?;
+    Ok((Channel(parent), Channel(child)))
+}
+
+impl Channel {
+    /// The child tells.
+    pub fn tell(&self, message: &FromChild, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut bytes = serde_json::to_vec(message)?;
+        if bytes.len() > MESSAGE_MAX {
+            // Only texts can be that long.
+            bytes = serde_json::to_vec(&FromChild::Failed(Error::internal("error too long")))?;
+        }
+        socket::send(&self.0, &bytes, fds)?;
+        Ok(())
+    }
+
+    /// The child waits for the parent's word.
+    pub fn await_go(&self) -> Result<()> {
+        let mut word = [0; 4];
+        match socket::receive(&self.0, &mut word) {
+            Ok((2, _)) if word.starts_with(b"go") => Ok(()),
+            Ok(_) => Err(Error::internal("the parent has gone")),
+            Err(e) => Err(Error::internal(format!("waiting for the parent: {e}"))),
+        }
+    }
+
+    /// The parent lets the child go on.
+    pub fn go(&self) -> Result<()> {
+        socket::send(&self.0, b"go", &[])
+            .map(drop)
+            .context(|| "telling the container's process to go on".to_owned())
+    }
+
+    /// The parent hears; nothing means that the child's end is closed.
+    pub fn hear(&self) -> Result<Option<(FromChild, Vec<OwnedFd>)>> {
+        let mut buffer = vec![0; MESSAGE_MAX];
+        match socket::receive(&self.0, &mut buffer) {
+            Ok((0, _)) => Ok(None),
+            Ok((n, fds)) => {
+                let message = serde_json::from_slice(&buffer[..n])
+                    .context(|| "message of the container's process".to_owned())?;
+                Ok(Some((message, fds)))
+            }
+            // It was killed with a word of ours unread.
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Err(e) => Err(Error::internal(format!(
+                "hearing the container's process: {e}"
+            ))),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

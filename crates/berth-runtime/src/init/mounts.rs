@@ -1,0 +1,297 @@
+//! The mounts of a document: what can be said and opened before the container exists, and putting
+//! them in place inside it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use berth_spec::oci::runtime::Mount;
+use berth_sys::mount::{self, Attributes};
+use berth_sys::root::RootFd;
+use rustix::fs::{CWD, FileType, fstat, fstatfs};
+use rustix::io::Errno;
+
+use super::options::MountOptions;
+use crate::error::{Context, Error, Result, errno_text};
+
+/// Files of procfs that may be mounted over; everything else there is the kernel's.
+const PROC_FILES: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+/// Links followed to the place of a file mount.
+const LINKS_MAX: usize = 40;
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
+/// One mount, checked.
+#[derive(Debug)]
+pub(crate) struct MountPlan {
+    pub destination: String,
+    pub source: Source,
+    pub options: MountOptions,
+}
+
+/// What is mounted.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A detached copy of something of the host, and whether it is a directory.
+    Bind { tree: OwnedFd, directory: bool },
+    /// The container's view of its cgroup.
+    Cgroup,
+    /// A new file system of this type.
+    New { kind: String, source: String },
+}
+
+impl MountPlan {
+    /// Checks a mount and opens its source, `handle` if given instead of the path it names.
+    pub fn new(asked: &Mount, bundle: &Path, handle: Option<OwnedFd>) -> Result<Self> {
+        let what = || format!("mount {:?}", asked.destination);
+        if !asked.destination.starts_with('/') {
+            return Err(Error::invalid(format!(
+                "{}: mount destination not absolute",
+                what()
+            )));
+        }
+        if !asked.uid_mappings.is_empty() || !asked.gid_mappings.is_empty() {
+            let text = format!("{}: ID-mapped mounts are not supported", what());
+            return Err(Error::invalid(text));
+        }
+        let options = MountOptions::parse(&asked.options).invalid(what)?;
+        let source = match (options.bind, asked.kind.as_str()) {
+            (Some(recursive), _) => bind(asked, bundle, recursive, handle)?,
+            (None, "bind") => bind(asked, bundle, false, handle)?,
+            (None, "cgroup" | "cgroup2") => Source::Cgroup,
+            (None, "") => {
+                let text = format!("{}: it has no type", what());
+                return Err(Error::invalid(text));
+            }
+            (None, kind) => Source::New {
+                kind: kind.to_owned(),
+                source: asked.source.clone(),
+            },
+        };
+        Ok(Self {
+            destination: asked.destination.clone(),
+            source,
+            options,
+        })
+    }
+
+    /// Whether it is a file system of this type.
+    pub fn is_new(&self, of: &str) -> bool {
+        matches!(&self.source, Source::New { kind, .. } if kind == of)
+    }
+}
+
+fn bind(asked: &Mount, bundle: &Path, recursive: bool, handle: Option<OwnedFd>) -> Result<Source> {
+    let what = || {
+        format!(
+            "error mounting {:?} to rootfs at {:?}",
+            asked.source, asked.destination
+        )
+    };
+    let named = |e: std::io::Error| {
+        let text = errno_text(&e);
+        Error::invalid(format!("{}: mount src={}: {text}", what(), asked.source))
+    };
+    let tree = match handle {
+        Some(handle) => match mount::clone_handle(&handle, recursive) {
+            Ok(tree) => tree,
+            // The root of a detached mount, which older kernels do not copy: it is the tree itself.
+            Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => handle,
+            Err(e) => return Err(named(e)),
+        },
+        None if asked.source.is_empty() => {
+            return Err(Error::invalid(format!("{}: it has no source", what())));
+        }
+        None => {
+            let path: PathBuf = bundle.join(&asked.source);
+            mount::clone_path(CWD, path, recursive).map_err(named)?
+        }
+    };
+    let stat = fstat(&tree).context(what)?;
+    let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    Ok(Source::Bind { tree, directory })
+}
+
+/// Makes the plan's file system as a detached mount.
+pub(super) fn create(plan: &MountPlan, kind: &str, source: &str) -> Result<OwnedFd> {
+    let what = || {
+        format!(
+            "error mounting {source:?} to rootfs at {:?}",
+            plan.destination
+        )
+    };
+    let mut options: Vec<mount::FsOption<'_>> = plan
+        .options
+        .data
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_deref()))
+        // What devpts(5) does anyway, and no longer knows as an option of the new mount API.
+        .filter(|(name, _)| kind != "devpts" || *name != "newinstance")
+        .collect();
+    if !source.is_empty() {
+        options.insert(0, ("source", Some(source)));
+    }
+    mount::new_mount(kind, &options, plan.options.set).invalid(what)
+}
+
+/// Gives a detached tree the attributes that the plan says.
+pub(super) fn adjust(tree: impl AsFd, plan: &MountPlan, bind: bool) -> Result<()> {
+    let what = || format!("setting attributes of the mount at {:?}", plan.destination);
+    let (own, all) = (plan.options.own(), plan.options.all());
+    // A new file system was made with its attributes.
+    if bind && (own.set, own.clear) != (0, 0) {
+        mount::set_attributes(&tree, false, &own).invalid(what)?;
+    }
+    if (all.set, all.clear) != (0, 0) {
+        mount::set_attributes(&tree, true, &all).invalid(what)?;
+    }
+    for (propagation, recursive) in &plan.options.propagation {
+        let change = Attributes {
+            propagation: Some(*propagation),
+            ..Attributes::default()
+        };
+        mount::set_attributes(&tree, *recursive, &change).invalid(what)?;
+    }
+    Ok(())
+}
+
+/// Finds the place of a mount inside the root, or makes it, and checks that nothing may be hidden
+/// there which protects the container or the host.
+pub(super) fn place(root: &RootFd, plan: &MountPlan) -> Result<OwnedFd> {
+    let what = || format!("mount point {:?}", plan.destination);
+    let path = Path::new(&plan.destination);
+    let directory = !matches!(
+        plan.source,
+        Source::Bind {
+            directory: false,
+            ..
+        }
+    );
+    // /proc and /sys are where the kernel is asked and told; /dev is filled with nodes. A link there
+    // would put them somewhere else.
+    if ["/proc", "/sys", "/dev"].contains(&plan.destination.as_str())
+        && let Ok(stat) = root.stat_nofollow(path)
+        && FileType::from_raw_mode(stat.st_mode) != FileType::Directory
+    {
+        return Err(Error::invalid(format!(
+            "{}: it must be an ordinary directory",
+            what()
+        )));
+    }
+    let handle = if directory {
+        root.mkdir_all(path, 0o755).invalid(what)?
+    } else {
+        file_place(root, path).invalid(what)?
+    };
+    let found = FileType::from_raw_mode(fstat(&handle).context(what)?.st_mode);
+    if directory != (found == FileType::Directory) {
+        return Err(Error::invalid(format!(
+            "{}: not a directory. Are you trying to mount a directory onto a file (or vice-versa)? \
+             Check if the specified host path exists and is the expected type",
+            what()
+        )));
+    }
+    let magic = fstatfs(&handle).context(what)?.f_type as u64;
+    if magic == PROC_SUPER_MAGIC && !PROC_FILES.contains(&plan.destination.as_str()) {
+        return Err(Error::invalid(format!(
+            "{}: inside of proc, which is not allowed",
+            what()
+        )));
+    }
+    Ok(handle)
+}
+
+/// A handle of what a file is to be mounted on; links are followed to where they point, and the
+/// file made there.
+fn file_place(root: &RootFd, path: &Path) -> std::io::Result<OwnedFd> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match root.handle(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            found => return found,
+        }
+        let above = path.parent().unwrap_or(Path::new("/")).to_owned();
+        root.mkdir_all(&above, 0o755)?;
+        match root.readlink(&path) {
+            // Joining an absolute target replaces the path.
+            Ok(target) => path = above.join(target),
+            Err(_) => match root.create_file(&path, 0o644) {
+                Ok(_) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            },
+        }
+    }
+    Err(Errno::LOOP.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn asked(kind: &str, source: &str, options: &[&str]) -> Mount {
+        Mount {
+            destination: "/mnt".into(),
+            kind: kind.into(),
+            source: source.into(),
+            options: options.iter().map(|o| (*o).to_owned()).collect(),
+            ..Mount::default()
+        }
+    }
+
+    #[test]
+    fn a_missing_source_is_named() {
+        let mount = asked("", "/no/such/thing", &["rbind"]);
+        let error = MountPlan::new(&mount, Path::new("/"), None).unwrap_err();
+        assert!(error.to_string().contains("/no/such/thing"), "{error}");
+        assert!(
+            error.to_string().ends_with("no such file or directory"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn files_are_placed_where_links_point() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("etc")).unwrap();
+        symlink("../run/stub/resolv.conf", temp.path().join("etc/resolv.conf")).unwrap();
+        symlink("/etc/loop", temp.path().join("etc/loop")).unwrap();
+        symlink("/../../outside", temp.path().join("etc/out")).unwrap();
+        let root = RootFd::open(temp.path()).unwrap();
+        file_place(&root, Path::new("/etc/resolv.conf")).unwrap();
+        assert!(temp.path().join("run/stub/resolv.conf").is_file());
+        file_place(&root, Path::new("/etc/out")).unwrap();
+        assert!(temp.path().join("outside").is_file());
+        assert!(file_place(&root, Path::new("/etc/loop")).is_err());
+    }
+
+    #[test]
+    fn links_and_procfs_are_no_places() {
+        let temp = tempfile::tempdir().unwrap();
+        symlink("/tmp", temp.path().join("proc")).unwrap();
+        let root = RootFd::open(temp.path()).unwrap();
+        let mut mount = asked("proc", "proc", &[]);
+        mount.destination = "/proc".into();
+        let plan = MountPlan::new(&mount, Path::new("/"), None).unwrap();
+        let error = place(&root, &plan).unwrap_err();
+        assert!(error.to_string().contains("ordinary directory"), "{error}");
+        // The host's own root stands in for a container's with a procfs.
+        let root = RootFd::open(Path::new("/")).unwrap();
+        let mut mount = asked("tmpfs", "tmpfs", &[]);
+        mount.destination = "/proc/self".into();
+        let plan = MountPlan::new(&mount, Path::new("/"), None).unwrap();
+        let error = place(&root, &plan).unwrap_err();
+        assert!(error.to_string().contains("inside of proc"), "{error}");
+    }
+}

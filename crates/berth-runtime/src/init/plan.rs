@@ -1,0 +1,190 @@
+//! All that a container's first process will do, checked and opened before it exists.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use berth_spec::oci::runtime::{Hooks, NamespaceKind, Spec};
+use berth_sys::mount;
+use rustix::fs::CWD;
+
+use super::dev::{self, Node};
+use super::mounts::{MountPlan, Source};
+use super::namespace::Namespaces;
+use super::options::root_propagation;
+use super::process::ProcessPlan;
+use super::sysctl;
+use super::{Gate, Start, Stdio};
+use crate::cgroup::{Cgroup, Join};
+use crate::error::{Context, Error, Result};
+
+/// What the first process does.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub process: ProcessPlan,
+    pub namespaces: Namespaces,
+    pub root: OwnedFd,
+    pub readonly_root: bool,
+    pub root_propagation: String,
+    pub mounts: Vec<MountPlan>,
+    pub nodes: Vec<Node>,
+    /// Whether `/dev` is filled by us.
+    pub own_dev: bool,
+    pub masked: Vec<String>,
+    pub readonly: Vec<String>,
+    pub cgroup: CgroupView,
+    pub join: Join,
+    /// The host's sysfs, for a container that cannot mount one.
+    pub sysfs: Option<OwnedFd>,
+    pub sysctls: Vec<(String, String)>,
+    pub hostname: String,
+    pub domainname: String,
+    pub personality: Option<u32>,
+    pub hooks: Hooks,
+    pub stdio: Stdio,
+    pub gate: Gate,
+    /// Begins in the empty mount namespace. Hooks that are to see the host's files forbid it.
+    pub from_empty: bool,
+    /// Dies with its parent.
+    pub bound_to_parent: bool,
+    /// Descriptors after standard error that the program inherits.
+    pub preserve_fds: u32,
+}
+
+/// What is mounted for type `cgroup`.
+#[derive(Debug)]
+pub(crate) enum CgroupView {
+    /// A mount of the v2 tree.
+    Unified,
+    /// The container's own cgroup in each v1 tree, with the names of its controllers.
+    Trees(Vec<(Vec<String>, OwnedFd)>),
+}
+
+impl Plan {
+    /// Checks and opens; `warnings` are told what will be less than was asked.
+    pub fn new(start: Start<'_>, warnings: &mut Vec<String>) -> Result<Self> {
+        let spec = start.spec;
+        let linux = spec.linux.clone().unwrap_or_default();
+        let asked = spec
+            .process
+            .as_ref()
+            .ok_or_else(|| Error::invalid("process property must not be empty"))?;
+        let namespaces = Namespaces::new(&linux, start.netns)?;
+        check_names(spec, &namespaces)?;
+        let own_user = namespaces.own_user();
+        let process = ProcessPlan::new(asked, start.filter, own_user, warnings)?;
+        let mounts = plan_mounts(spec, start.bundle, start.sources)?;
+        let own_dev = !mounts.iter().any(|m| {
+            m.destination.trim_end_matches('/') == "/dev" && matches!(m.source, Source::Bind { .. })
+        });
+        if !linux.rootfs_propagation.is_empty()
+            && root_propagation(&linux.rootfs_propagation).is_none()
+        {
+            return Err(Error::invalid(format!(
+                "rootfsPropagation={} is not supported",
+                linux.rootfs_propagation
+            )));
+        }
+        let hooks = spec.hooks.clone().unwrap_or_default();
+        Ok(Self {
+            process,
+            root: start.root,
+            readonly_root: spec.root.as_ref().is_some_and(|r| r.readonly),
+            root_propagation: linux.rootfs_propagation.clone(),
+            cgroup: view(start.cgroup, &mounts)?,
+            mounts,
+            nodes: dev::plan(&linux.devices, own_user)?,
+            own_dev,
+            masked: linux.masked_paths.clone(),
+            readonly: linux.readonly_paths.clone(),
+            join: start
+                .cgroup
+                .join()
+                .map_err(|e| Error::internal(e.to_string()))?,
+            sysfs: if own_user { Some(host_sysfs()?) } else { None },
+            sysctls: sysctl::check(&linux, &namespaces)?,
+            hostname: spec.hostname.clone(),
+            domainname: spec.domainname.clone(),
+            personality: personality(&linux)?,
+            namespaces,
+            stdio: start.stdio,
+            gate: start.gate,
+            from_empty: hooks.create_container.is_empty(),
+            hooks,
+            bound_to_parent: start.bound_to_parent,
+            preserve_fds: start.preserve_fds,
+        })
+    }
+}
+
+fn check_names(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
+    let named = !spec.hostname.is_empty() || !spec.domainname.is_empty();
+    if named && !namespaces.separate(NamespaceKind::Uts) {
+        return Err(Error::invalid(
+            "unable to set hostname without a private UTS namespace",
+        ));
+    }
+    if spec.hostname.len() > 64 || spec.domainname.len() > 64 {
+        return Err(Error::invalid("sethostname: name too long"));
+    }
+    Ok(())
+}
+
+fn plan_mounts(
+    spec: &Spec,
+    bundle: &Path,
+    mut sources: Vec<(usize, OwnedFd)>,
+) -> Result<Vec<MountPlan>> {
+    let mut planned = Vec::with_capacity(spec.mounts.len());
+    for (index, asked) in spec.mounts.iter().enumerate() {
+        let given = sources.iter().position(|(i, _)| *i == index);
+        let handle = given.map(|at| sources.swap_remove(at).1);
+        planned.push(MountPlan::new(asked, bundle, handle)?);
+    }
+    if sources.is_empty() {
+        Ok(planned)
+    } else {
+        Err(Error::invalid("a source was given for no mount"))
+    }
+}
+
+fn view(cgroup: &Cgroup, mounts: &[MountPlan]) -> Result<CgroupView> {
+    let wanted = mounts.iter().any(|m| matches!(m.source, Source::Cgroup));
+    let views = cgroup.views();
+    if views.is_empty() || !wanted {
+        return Ok(CgroupView::Unified);
+    }
+    let trees: Result<Vec<_>> = views
+        .into_iter()
+        .map(|(controllers, dir)| {
+            let tree = mount::clone_handle(dir, false);
+            Ok((controllers, tree.context(|| "cgroup view".to_owned())?))
+        })
+        .collect();
+    Ok(CgroupView::Trees(trees?))
+}
+
+fn host_sysfs() -> Result<OwnedFd> {
+    let what = || "the host's sysfs".to_owned();
+    let tree = mount::clone_path(CWD, "/sys", true).context(what)?;
+    let change = mount::Attributes {
+        set: mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC,
+        ..mount::Attributes::default()
+    };
+    mount::set_attributes(&tree, true, &change).context(what)?;
+    Ok(tree)
+}
+
+fn personality(linux: &berth_spec::oci::runtime::Linux) -> Result<Option<u32>> {
+    let Some(personality) = &linux.personality else {
+        return Ok(None);
+    };
+    if !personality.flags.is_empty() {
+        return Err(Error::invalid("personality flags are not supported"));
+    }
+    match personality.domain.as_str() {
+        "LINUX" => Ok(Some(0)),
+        // PER_LINUX32.
+        "LINUX32" => Ok(Some(8)),
+        other => Err(Error::invalid(format!("invalid personality domain {other}"))),
+    }
+}
