@@ -11,6 +11,8 @@ pub mod cgroup;
 pub mod defaults;
 pub mod device;
 mod error;
+mod hooks;
+mod init;
 pub mod launcher;
 mod process;
 pub mod seccomp;

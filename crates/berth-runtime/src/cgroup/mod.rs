@@ -27,6 +27,7 @@ mod stats;
 mod support;
 mod v1;
 mod v2;
+mod view;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;

@@ -48,7 +48,11 @@ pub(super) fn plan(asked: &[Device], bind: bool) -> Result<Vec<Node>> {
     devices
         .into_iter()
         .map(|device| {
-            let host = if bind { Some(host_node(&device)?) } else { None };
+            let host = if bind {
+                Some(host_node(&device)?)
+            } else {
+                None
+            };
             Ok(Node { device, host })
         })
         .collect()
@@ -115,7 +119,10 @@ pub(super) fn populate(dev: BorrowedFd<'_>, nodes: &[Node], console: bool) -> Re
 
 fn make(root: &RootFd, node: &Node) -> Result<()> {
     let device = &node.device;
-    let path: PathBuf = Path::new(&device.path).strip_prefix("/dev").context(String::new)?.into();
+    let path: PathBuf = Path::new(&device.path)
+        .strip_prefix("/dev")
+        .context(String::new)?
+        .into();
     let what = || "making it".to_owned();
     if let Some(above) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         root.mkdir_all(above, 0o755).context(what)?;

@@ -5,7 +5,7 @@
 //!   clone3 ─────────────────────────────────▶
 //!   (ID maps written) Go ───────────────────▶ only with a user namespace
 //!   ◀─────────────────────────────────── Hooks, Go ▶   only with hooks of that point
-//!   ◀──────────────────────────────── Terminal   master and devpts, only with a terminal
+//!   ◀──────────────────────────────── Terminal   its master, only with a terminal
 //!   ◀─────────────────────────────────── Ready, Go ▶   only where the start is to wait
 //!   ◀─────────────────────────────── Executing
 //!   ◀────────────────────────────────────  end   the descriptor was closed by the exec
@@ -28,7 +28,7 @@ const MESSAGE_MAX: usize = 16 << 10;
 pub(crate) enum FromChild {
     /// Namespaces are there; the program's root is not yet.
     Hooks,
-    /// With two descriptors: the terminal's master, and the devpts it is of.
+    /// With a descriptor: the terminal's master.
     Terminal,
     Warning(String),
     Ready,

@@ -265,7 +265,11 @@ mod tests {
     fn files_are_placed_where_links_point() {
         let temp = tempfile::tempdir().unwrap();
         std::fs::create_dir(temp.path().join("etc")).unwrap();
-        symlink("../run/stub/resolv.conf", temp.path().join("etc/resolv.conf")).unwrap();
+        symlink(
+            "../run/stub/resolv.conf",
+            temp.path().join("etc/resolv.conf"),
+        )
+        .unwrap();
         symlink("/etc/loop", temp.path().join("etc/loop")).unwrap();
         symlink("/../../outside", temp.path().join("etc/out")).unwrap();
         let root = RootFd::open(temp.path()).unwrap();

@@ -35,7 +35,10 @@ impl Namespaces {
                 return Err(Error::invalid(text.to_lowercase()));
             }
             seen.push(namespace.kind);
-            match (namespace.kind, netns.take_if(|_| namespace.kind == NamespaceKind::Network)) {
+            match (
+                namespace.kind,
+                netns.take_if(|_| namespace.kind == NamespaceKind::Network),
+            ) {
                 (kind, Some(fd)) => result.joined.push((kind, fd)),
                 (kind, None) if namespace.path.is_empty() => result.add_new(kind)?,
                 _ => result.join(namespace)?,
@@ -45,7 +48,9 @@ impl Namespaces {
             result.joined.push((NamespaceKind::Network, fd));
         }
         if result.flags & sys::NEW_MOUNT == 0 {
-            return Err(Error::invalid("a container needs a mount namespace of its own"));
+            return Err(Error::invalid(
+                "a container needs a mount namespace of its own",
+            ));
         }
         if result.own_user() {
             if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() {
@@ -82,8 +87,8 @@ impl Namespaces {
     fn join(&mut self, namespace: &Namespace) -> Result<()> {
         let path = &namespace.path;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = openat(CWD, path, flags, Mode::empty())
-            .invalid(|| format!("namespace {path:?}"))?;
+        let fd =
+            openat(CWD, path, flags, Mode::empty()).invalid(|| format!("namespace {path:?}"))?;
         let magic = rustix::fs::fstatfs(&fd).context(|| format!("namespace {path:?}"))?;
         // NSFS_MAGIC.
         if magic.f_type as u64 != 0x6e73_6673 {

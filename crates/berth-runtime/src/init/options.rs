@@ -119,9 +119,11 @@ fn attribute(word: &str) -> Option<(u64, u64)> {
 
 /// The propagation that `linux.rootfsPropagation` names, and whether all below is meant.
 pub(crate) fn root_propagation(word: &str) -> Option<(Propagation, bool)> {
-    propagation(word)
-        .map(|p| (p, false))
-        .or_else(|| word.strip_prefix('r').and_then(propagation).map(|p| (p, true)))
+    propagation(word).map(|p| (p, false)).or_else(|| {
+        word.strip_prefix('r')
+            .and_then(propagation)
+            .map(|p| (p, true))
+    })
 }
 
 #[cfg(test)]
@@ -147,7 +149,7 @@ mod tests {
     #[test]
     fn the_last_word_wins() {
         let options = parse("ro rw noatime strictatime bind");
-        assert_eq!(options.set & (RDONLY | ATIME_MASK) , STRICTATIME);
+        assert_eq!(options.set & (RDONLY | ATIME_MASK), STRICTATIME);
         assert_eq!(options.clear & RDONLY, RDONLY);
         assert_eq!(options.bind, Some(false));
         // `rw` and `relatime` begin with an r and are no recursive forms.

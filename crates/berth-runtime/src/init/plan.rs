@@ -185,6 +185,8 @@ fn personality(linux: &berth_spec::oci::runtime::Linux) -> Result<Option<u32>> {
         "LINUX" => Ok(Some(0)),
         // PER_LINUX32.
         "LINUX32" => Ok(Some(8)),
-        other => Err(Error::invalid(format!("invalid personality domain {other}"))),
+        other => Err(Error::invalid(format!(
+            "invalid personality domain {other}"
+        ))),
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn find(name: &str, path: &str) -> Result<CString> {
     ))
 }
 
-fn executable(file: &str) -> Result<(), Errno> {
+fn executable(file: &str) -> rustix::io::Result<()> {
     let stat = stat(file)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         return Err(Errno::ISDIR);
@@ -125,7 +125,10 @@ mod tests {
         assert_eq!(error.to_string(), r#"exec: "/etc": is a directory"#);
         assert_eq!(error.kind(), ErrorKind::ProgramNotExecutable);
         let error = find("/etc/passwd", "").unwrap_err();
-        assert_eq!(error.to_string(), r#"exec: "/etc/passwd": permission denied"#);
+        assert_eq!(
+            error.to_string(),
+            r#"exec: "/etc/passwd": permission denied"#
+        );
         assert!(find("", "/bin").is_err());
     }
 

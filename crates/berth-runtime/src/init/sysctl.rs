@@ -25,7 +25,8 @@ const IPC: [&str; 8] = [
 pub(super) fn check(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
     let mut checked = Vec::new();
     for (name, value) in &linux.sysctl {
-        let path = path(name).ok_or_else(|| Error::invalid(format!("sysctl {name:?} is no name")))?;
+        let path =
+            path(name).ok_or_else(|| Error::invalid(format!("sysctl {name:?} is no name")))?;
         let kind = kind(&path).ok_or_else(|| {
             Error::invalid(format!(
                 "sysctl {name:?} is not in a separate kernel namespace"
@@ -60,9 +61,7 @@ fn path(name: &str) -> Option<String> {
             })
             .collect()
     };
-    let good = path
-        .split('/')
-        .all(|part| !matches!(part, "" | "." | ".."));
+    let good = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     good.then_some(path)
 }
 

@@ -1,34 +1,77 @@
 //! The process that looks after one container.
+//!
+//! It is forked by the launcher, starts what a first request asks for, and then serves connections
+//! to `<dir>/shim.sock` until the container has ended. One thread, one loop: [`serve`]. It owns what
+//! must outlive the engine: standard streams and the log, further processes, the exit status.
 
+mod client;
+mod exec;
+mod log;
+mod poll;
 pub(crate) mod protocol;
+mod serve;
+mod session;
+mod start;
 
 use std::os::fd::OwnedFd;
 
 use berth_sys::process;
+use berth_sys::signalfd::SignalFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::error::Error;
+use crate::error::{Context, Error, Result};
 use crate::launcher::World;
-use protocol::Reply;
+use protocol::{Reply, Request};
+
+/// SIGCHLD.
+const CHILD: i32 = 17;
 
 /// Lives as the shim of the container that `connection` asks for.
 pub(crate) fn run(world: World, connection: OwnedFd) -> ! {
-    drop(world);
-    let error = Error::internal("containers cannot be started by this build");
-    let _ = protocol::send(&connection, &Reply::Failed(error), &[]);
-    process::exit(1)
+    match start(&world, &connection) {
+        Ok((container, session, signals)) => {
+            let reply = Reply::Status(container.status.clone());
+            // An engine that is gone meanwhile will find us by our socket.
+            let _ = protocol::send(&connection, &reply, &[]);
+            serve::Shim::new(&world, container, session, signals, connection).run();
+            process::exit(0)
+        }
+        Err(error) => {
+            let _ = protocol::send(&connection, &Reply::Failed(error), &[]);
+            process::exit(1)
+        }
+    }
+}
+
+fn start(
+    world: &World,
+    connection: &OwnedFd,
+) -> Result<(start::Container, session::Session, SignalFd)> {
+    process::set_title(c"berth-shim");
+    process::reset_signals();
+    process::ignore_broken_pipes();
+    silence(true);
+    rustix::process::setsid().context(|| "setsid".to_owned())?;
+    // What a container with our PID namespace leaves behind comes to us.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .context(|| "becoming a sub-reaper".to_owned())?;
+    let signals = SignalFd::new(&[CHILD]).context(|| "signalfd".to_owned())?;
+    let (request, fds) =
+        protocol::receive(connection).context(|| "reading what to start".to_owned())?;
+    let Request::Spawn(request) = request else {
+        return Err(Error::invalid("this shim has no container yet"));
+    };
+    let (container, session) = start::start(world, *request, fds)?;
+    Ok((container, session, signals))
 }
 
 /// Points standard input and output, and `error` if asked, at nothing.
 pub(crate) fn silence(error: bool) {
-    let Ok(null) = openat(
-        CWD,
-        "/dev/null",
-        OFlags::RDWR | OFlags::CLOEXEC,
-        Mode::empty(),
-    ) else {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let Ok(null) = openat(CWD, "/dev/null", flags, Mode::empty()) else {
         return;
     };
+    // With /dev/null open there is nothing left that could fail.
     let _ = rustix::stdio::dup2_stdin(&null);
     let _ = rustix::stdio::dup2_stdout(&null);
     if error {

@@ -2,6 +2,7 @@
 
 mod settings;
 mod stats;
+mod view;
 
 pub(super) use settings::{pids_max, rdma};
 

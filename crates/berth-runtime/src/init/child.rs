@@ -1,0 +1,228 @@
+//! The ladder: what a container's first process does between its birth and its program.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use berth_spec::oci::runtime::State;
+use berth_sys::process as sys;
+use berth_sys::root::RootFd;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::process::{DumpableBehavior, Pid, Signal, set_dumpable_behavior};
+use rustix::thread::{Gid, Uid};
+
+use super::message::{Channel, FromChild};
+use super::plan::Plan;
+use super::process::ProcessPlan;
+use super::{Gate, Stdio, console, identity, program, rootfs, sysctl, take_stdio};
+use crate::error::{Context, Error, Result};
+use crate::hooks;
+use crate::launcher::World;
+
+/// Becomes the program, or tells why not and ends.
+pub(super) fn run(world: &World, plan: Plan, channel: &Channel, state: &dyn Fn(Pid) -> State) -> ! {
+    let Err(error) = climb(world, plan, channel, state);
+    let _ = channel.tell(&FromChild::Failed(error), &[]);
+    sys::exit(1)
+}
+
+fn climb(
+    world: &World,
+    mut plan: Plan,
+    channel: &Channel,
+    state: &dyn Fn(Pid) -> State,
+) -> Result<Infallible> {
+    begin(plan.bound_to_parent)?;
+    join_cgroup(&plan)?;
+    plan.namespaces.enter()?;
+    if plan.namespaces.own_user() {
+        // The parent writes the maps; then we are root of the new namespace.
+        channel.await_go()?;
+        become_root()?;
+    }
+    if plan.namespaces.new_cgroup {
+        sys::unshare(sys::NEW_CGROUP).context(|| "making a cgroup namespace".to_owned())?;
+    }
+    let host_pid = own_pid(world)?;
+    let tree = rootfs::build(&mut plan)?;
+    let hooks = std::mem::take(&mut plan.hooks);
+    if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
+        tell(channel, &FromChild::Hooks)?;
+        channel.await_go()?;
+    }
+    hooks::run("createContainer", &hooks.create_container, &state(host_pid))?;
+    name(&plan)?;
+    sysctl::apply(&world.procfs, &plan.sysctls)?;
+    standard_streams(&mut plan, &tree, channel)?;
+    tree.finish(&plan)?;
+    if let Some(persona) = plan.personality {
+        sys::set_personality(persona).context(|| "personality".to_owned())?;
+    }
+    let file = prepare(&mut plan.process, &tree.root)?;
+    drop(tree);
+    wait_at_gate(world, &plan.gate, channel)?;
+    hooks::run("startContainer", &hooks.start_container, &state(host_pid))?;
+    plan.namespaces.joined.clear();
+    execute(
+        &plan.process,
+        &file,
+        channel,
+        plan.bound_to_parent,
+        plan.preserve_fds,
+    )
+}
+
+/// What every process of a container does first.
+pub(super) fn begin(bound_to_parent: bool) -> Result<()> {
+    sys::set_title(c"berth-init");
+    sys::reset_signals();
+    if bound_to_parent {
+        die_with_parent()?;
+    }
+    // Nobody in the container looks into our memory or at our descriptors.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "dumpable".to_owned())?;
+    rustix::process::setsid().context(|| "setsid".to_owned())?;
+    rustix::process::umask(Mode::empty());
+    Ok(())
+}
+
+fn die_with_parent() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .context(|| "binding to the shim".to_owned())
+}
+
+/// In v1 trees, and in the v2 one where the kernel did not put us there.
+fn join_cgroup(plan: &Plan) -> Result<()> {
+    let unified = plan.join.unified_procs.iter();
+    let unified = unified.filter(|_| plan.join.into.is_none());
+    for procs in plan.join.procs.iter().chain(unified) {
+        rustix::io::write(procs, b"0").context(|| "joining the cgroup".to_owned())?;
+    }
+    Ok(())
+}
+
+pub(super) fn become_root() -> Result<()> {
+    let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    rustix::thread::set_thread_groups(&[]).context(|| "setgroups".to_owned())?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .context(|| "becoming root of the user namespace".to_owned())?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .context(|| "becoming root of the user namespace".to_owned())?;
+    // Changing identity forgets both.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "dumpable".to_owned())
+}
+
+/// Our number outside, for hooks: the private procfs is of the PID namespace outside.
+fn own_pid(world: &World) -> Result<Pid> {
+    rustix::fs::readlinkat(&world.procfs, "self", Vec::new())
+        .ok()
+        .and_then(|link| link.to_str().ok().and_then(|text| text.parse().ok()))
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| Error::internal("the procfs does not know us"))
+}
+
+fn tell(channel: &Channel, message: &FromChild) -> Result<()> {
+    channel
+        .tell(message, &[])
+        .context(|| "telling the parent".to_owned())
+}
+
+fn name(plan: &Plan) -> Result<()> {
+    if !plan.hostname.is_empty() {
+        rustix::system::sethostname(plan.hostname.as_bytes())
+            .invalid(|| "sethostname".to_owned())?;
+    }
+    if !plan.domainname.is_empty() {
+        rustix::system::setdomainname(plan.domainname.as_bytes())
+            .invalid(|| "setdomainname".to_owned())?;
+    }
+    Ok(())
+}
+
+fn standard_streams(plan: &mut Plan, tree: &rootfs::Tree, channel: &Channel) -> Result<()> {
+    match std::mem::replace(&mut plan.stdio, Stdio::Files(None)) {
+        Stdio::Terminal => {
+            let devpts = match &tree.devpts {
+                Some(devpts) => devpts.try_clone(),
+                // It may have come with a bind mount of the host's /dev.
+                None => tree.root.open_dir(Path::new("/dev/pts")),
+            };
+            let devpts = devpts.invalid(|| "/dev/pts".to_owned())?;
+            let (master, slave) = console::open(&devpts)?;
+            if let Some(target) = tree.console()? {
+                console::show(&slave, target)?;
+            }
+            channel
+                .tell(&FromChild::Terminal, &[master.as_fd()])
+                .context(|| "handing the terminal over".to_owned())?;
+            console::take(slave.as_fd())
+        }
+        Stdio::Files(Some(files)) => take_stdio(files.each_ref().map(AsFd::as_fd)),
+        Stdio::Files(None) => Ok(()),
+    }
+}
+
+/// What is done with root's rights inside the root, before they are given up.
+pub(super) fn prepare(process: &mut ProcessPlan, root: &RootFd) -> Result<CString> {
+    identity::limit(&process.rlimits)?;
+    console::give(process.uid)?;
+    if !process.has_home {
+        let home = program::home(root, process.uid);
+        let variable = CString::new(format!("HOME={home}"));
+        process.env.extend(variable.ok());
+    }
+    let name = process.args.first().map(|a| a.to_string_lossy());
+    // A relative path is one from the working directory.
+    rustix::process::chdir(process.cwd.as_str()).ok();
+    program::find(&name.unwrap_or_default(), &process.path)
+}
+
+fn wait_at_gate(world: &World, gate: &Gate, channel: &Channel) -> Result<()> {
+    match gate {
+        Gate::Open => Ok(()),
+        Gate::Parent => {
+            tell(channel, &FromChild::Ready)?;
+            channel.await_go()
+        }
+        Gate::Fifo(fifo) => {
+            use std::os::fd::AsRawFd;
+            let what = || "waiting for start".to_owned();
+            tell(channel, &FromChild::Ready)?;
+            let path = format!("self/fd/{}", fifo.as_raw_fd());
+            // Opening waits for the other end.
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let fifo = openat2(
+                &world.procfs,
+                path,
+                flags,
+                Mode::empty(),
+                ResolveFlags::empty(),
+            );
+            rustix::io::write(fifo.context(what)?, b"0").context(what)?;
+            Ok(())
+        }
+    }
+}
+
+/// Gives the rights up and runs the program.
+pub(super) fn execute(
+    process: &ProcessPlan,
+    file: &CString,
+    channel: &Channel,
+    bound_to_parent: bool,
+    preserve_fds: u32,
+) -> Result<Infallible> {
+    let umask = process.umask.unwrap_or(0o022);
+    rustix::process::umask(Mode::from_raw_mode(umask & 0o777));
+    sys::close_on_exec_from(3 + preserve_fds).context(|| "close_range".to_owned())?;
+    tell(channel, &FromChild::Executing)?;
+    identity::assume(process)?;
+    if bound_to_parent {
+        // Changing identity forgets it.
+        die_with_parent()?;
+    }
+    let Err(error) = sys::execve(file, &process.args, &process.env);
+    let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::INVAL);
+    Err(program::failure(&file.to_string_lossy(), errno, false))
+}

@@ -1,0 +1,168 @@
+//! A further process in a running container.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use berth_spec::oci::runtime::Process;
+use berth_sys::process::{self as sys, Forked};
+use berth_sys::root::RootFd;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::process::Pid;
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
+
+use super::message::{self, Channel, FromChild};
+use super::process::ProcessPlan;
+use super::{Started, Stdio, child, console, end, listen, set_oom_score, take_stdio};
+use crate::cgroup::{Cgroup, Join};
+use crate::error::{Context, Error, Result};
+use crate::launcher::World;
+use crate::seccomp_filter::Filter;
+
+/// Whose namespaces are joined.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub pid: Pid,
+    pub pidfd: BorrowedFd<'a>,
+}
+
+/// A process to start.
+pub(crate) struct Exec<'a> {
+    pub process: &'a Process,
+    pub filter: Option<&'a Filter>,
+    /// The container's first process: a child of ours, or one made sure to be still the same.
+    pub container: Target<'a>,
+    /// Its PID namespace, if that is not ours.
+    pub pid_namespace: Option<BorrowedFd<'a>>,
+    pub own_user: bool,
+    pub cgroup: &'a Cgroup,
+    pub stdio: Stdio,
+    pub bound_to_parent: bool,
+    pub preserve_fds: u32,
+}
+
+/// Copies this process into the container. What comes of it is heard by
+/// [`progress`], so that the caller need not wait here.
+pub(crate) fn start(world: &World, exec: Exec<'_>) -> Result<Started> {
+    let mut warnings = Vec::new();
+    let plan = ProcessPlan::new(exec.process, exec.filter, exec.own_user, &mut warnings)?;
+    let join = exec.cgroup.join().context(|| "cgroup".to_owned())?;
+    let pair = match &exec.stdio {
+        Stdio::Terminal => Some(console::open(devpts(world, exec.container.pid)?)?),
+        Stdio::Files(_) => None,
+    };
+    let (parent_end, child_end) = message::pair()?;
+    if let Some(namespace) = exec.pid_namespace {
+        move_into_link_name_space(namespace, Some(LinkNameSpaceType::ProcessID))
+            .context(|| "joining the container's PID namespace".to_owned())?;
+    }
+    let forked = sys::clone3(0, join.into.as_ref().map(AsFd::as_fd));
+    if let Ok(Forked::Child) = forked {
+        drop(parent_end);
+        let slave = pair.map(|(_, slave)| slave);
+        run(plan, exec, &join, slave, &child_end)
+    }
+    let home = match exec.pid_namespace {
+        Some(_) => {
+            move_into_link_name_space(world.pids.as_fd(), Some(LinkNameSpaceType::ProcessID))
+        }
+        None => Ok(()),
+    };
+    let Forked::Parent { pid, pidfd } = forked.context(|| "cloning the exec process".to_owned())?
+    else {
+        return Err(Error::internal("a copy went the wrong way"));
+    };
+    if let Err(e) = home {
+        end(&pidfd);
+        return Err(e).context(|| "returning to the PID namespace".to_owned());
+    }
+    if let Some(value) = plan.oom_score_adj
+        && let Err(e) = set_oom_score(world, pid.as_raw_pid(), value, &mut warnings)
+    {
+        end(&pidfd);
+        return Err(e);
+    }
+    Ok(Started {
+        pid,
+        pidfd,
+        terminal: pair.map(|(master, _)| master),
+        warnings,
+        channel: parent_end,
+    })
+}
+
+/// The devpts that the container has at `/dev/pts`. It is looked up inside its root; that it is one,
+/// and what is opened of it, is checked before it is used.
+fn devpts(world: &World, container: Pid) -> Result<OwnedFd> {
+    let what = || "/dev/pts of the container".to_owned();
+    let path = format!("{}/root", container.as_raw_pid());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(&world.procfs, path, flags, Mode::empty()).context(what)?;
+    let root = RootFd::new(root).context(what)?;
+    root.open_dir(Path::new("/dev/pts")).invalid(what)
+}
+
+/// Hears the process out until its program runs.
+///
+/// # Errors
+/// Why it does not; then the process is ended and waited for.
+pub(crate) fn finish(started: &mut Started) -> Result<()> {
+    listen(started, &|| Ok(())).inspect_err(|_| end(&started.pidfd))
+}
+
+fn run(
+    plan: ProcessPlan,
+    exec: Exec<'_>,
+    join: &Join,
+    slave: Option<OwnedFd>,
+    channel: &Channel,
+) -> ! {
+    let Err(error) = climb(plan, exec, join, slave, channel);
+    let _ = channel.tell(&FromChild::Failed(error), &[]);
+    sys::exit(1)
+}
+
+fn climb(
+    mut plan: ProcessPlan,
+    exec: Exec<'_>,
+    join: &Join,
+    slave: Option<OwnedFd>,
+    channel: &Channel,
+) -> Result<Infallible> {
+    child::begin(exec.bound_to_parent)?;
+    let unified = join.unified_procs.iter().filter(|_| join.into.is_none());
+    for procs in join.procs.iter().chain(unified) {
+        rustix::io::write(procs, b"0").context(|| "joining the cgroup".to_owned())?;
+    }
+    let mut namespaces = ThreadNameSpaceType::MOUNT
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::NETWORK
+        | ThreadNameSpaceType::CONTROL_GROUP;
+    if exec.own_user {
+        namespaces |= ThreadNameSpaceType::USER;
+    }
+    move_into_thread_name_spaces(exec.container.pidfd, namespaces)
+        .context(|| "joining the container's namespaces".to_owned())?;
+    if exec.own_user {
+        child::become_root()?;
+    }
+    match (&exec.stdio, &slave) {
+        (_, Some(slave)) => console::take(slave.as_fd())?,
+        (Stdio::Files(Some(files)), None) => take_stdio(files.each_ref().map(AsFd::as_fd))?,
+        _ => {}
+    }
+    // Entering a mount namespace made its root ours.
+    let root = RootFd::open(Path::new("/")).context(|| "the root".to_owned())?;
+    let file = child::prepare(&mut plan, &root)?;
+    drop(root);
+    child::execute(
+        &plan,
+        &file,
+        channel,
+        exec.bound_to_parent,
+        exec.preserve_fds,
+    )
+}

@@ -1,0 +1,336 @@
+//! The log of a container, in the format of Docker's `json-file` driver.
+//!
+//! ```text
+//! {"log":"one line\n","stream":"stdout","time":"2025-01-02T03:04:05.678901234Z"}
+//! ```
+//!
+//! A line longer than 16 KiB is several entries, of which only the last ends in a newline. A file
+//! that has reached its size is renamed to `<name>.1`, that to `<name>.2`, and so on.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::task::LogSpec;
+
+/// Bytes of one entry's text.
+const PIECE: usize = 16 << 10;
+
+/// Which output something came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The first byte of Docker's frames.
+    pub fn frame_type(self) -> u8 {
+        match self {
+            Self::Stdout => 1,
+            Self::Stderr => 2,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// An open log.
+#[derive(Debug)]
+pub(super) struct Log {
+    path: PathBuf,
+    file: File,
+    /// Bytes in the file.
+    size: u64,
+    max_size: u64,
+    max_file: u32,
+    /// Beginnings of lines, by stream.
+    pending: [Vec<u8>; 2],
+    /// The entries of one write, to be written at once.
+    entries: Vec<u8>,
+}
+
+impl Log {
+    /// Opens what is asked for; an existing log goes on.
+    pub fn open(spec: &LogSpec) -> io::Result<Option<Self>> {
+        let LogSpec::JsonFile {
+            path,
+            max_size,
+            max_file,
+        } = spec
+        else {
+            return Ok(None);
+        };
+        let file = open(path)?;
+        Ok(Some(Self {
+            path: path.clone(),
+            size: file.metadata()?.len(),
+            file,
+            max_size: *max_size,
+            max_file: *max_file,
+            pending: [Vec::new(), Vec::new()],
+            entries: Vec::new(),
+        }))
+    }
+
+    /// Takes output in: whole lines are written, the rest waits for its end.
+    pub fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let pending = self.pending[stream.index()].len();
+            let room = PIECE - pending;
+            let newline = rest.iter().take(room).position(|b| *b == b'\n');
+            let (take, whole) = match newline {
+                Some(at) => (at + 1, true),
+                None => (room.min(rest.len()), rest.len() >= room),
+            };
+            let (piece, more) = rest.split_at(take);
+            rest = more;
+            if !whole {
+                self.pending[stream.index()].extend_from_slice(piece);
+            } else if pending == 0 {
+                self.entry(stream, piece);
+            } else {
+                let mut line = std::mem::take(&mut self.pending[stream.index()]);
+                line.extend_from_slice(piece);
+                self.entry(stream, &line);
+                line.clear();
+                self.pending[stream.index()] = line;
+            }
+        }
+        self.flush();
+    }
+
+    /// Writes what has no end of line and will get none.
+    pub fn end(&mut self, stream: Stream) {
+        let line = std::mem::take(&mut self.pending[stream.index()]);
+        if !line.is_empty() {
+            self.entry(stream, &line);
+            self.flush();
+        }
+    }
+
+    fn entry(&mut self, stream: Stream, text: &[u8]) {
+        let full = self.size + self.entries.len() as u64 >= self.max_size;
+        if self.max_size > 0 && full {
+            self.flush();
+            if self.size > 0 {
+                self.rotate();
+            }
+        }
+        self.entries.extend_from_slice(br#"{"log":""#);
+        escape(&mut self.entries, text);
+        let now = Timestamp::now();
+        // Writing to memory does not fail.
+        let _ = writeln!(
+            self.entries,
+            r#"","stream":"{}","time":"{now}"}}"#,
+            stream.name()
+        );
+    }
+
+    /// Writes entries whole or not at all: on a full disk the container goes on, and a reader finds
+    /// no halves.
+    fn flush(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
+        match self.file.write_all(&self.entries) {
+            Ok(()) => self.size += self.entries.len() as u64,
+            Err(_) => {
+                // Nothing more can be done about it than to keep what was whole.
+                let _ = self.file.set_len(self.size);
+            }
+        }
+        self.entries.clear();
+    }
+
+    fn rotate(&mut self) {
+        if self.max_file < 2 {
+            if self.file.set_len(0).is_ok() {
+                self.size = 0;
+            }
+            return;
+        }
+        let numbered = |n: u32| match n {
+            0 => self.path.clone(),
+            n => {
+                let mut name = self.path.clone().into_os_string();
+                name.push(format!(".{n}"));
+                PathBuf::from(name)
+            }
+        };
+        for n in (1..self.max_file).rev() {
+            // Those that are not there yet cannot be moved.
+            let _ = std::fs::rename(numbered(n - 1), numbered(n));
+        }
+        // Without a new file, the renamed one goes on.
+        if let Ok(file) = open(&self.path) {
+            self.file = file;
+            self.size = 0;
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)
+}
+
+/// Text as a JSON string, as Docker writes it: what is no UTF-8 is replaced, and what could end a
+/// script in a page is escaped.
+fn escape(out: &mut Vec<u8>, text: &[u8]) {
+    for chunk in text.utf8_chunks() {
+        let mut plain = 0;
+        let valid = chunk.valid();
+        for (at, c) in valid.char_indices() {
+            let escaped = match c {
+                '"' => "\\\"".to_owned(),
+                '\\' => "\\\\".to_owned(),
+                '\n' => "\\n".to_owned(),
+                '\r' => "\\r".to_owned(),
+                '\u{2028}' | '\u{2029}' | '<' | '>' | '&' => format!("\\u{:04x}", u32::from(c)),
+                c if u32::from(c) < 0x20 => format!("\\u{:04x}", u32::from(c)),
+                _ => continue,
+            };
+            out.extend_from_slice(&valid.as_bytes()[plain..at]);
+            out.extend_from_slice(escaped.as_bytes());
+            plain = at + c.len_utf8();
+        }
+        out.extend_from_slice(&valid.as_bytes()[plain..]);
+        for _ in chunk.invalid() {
+            out.extend_from_slice(b"\\ufffd");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(path: &Path) -> Vec<(String, String)> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .map(|line| {
+                let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+                let time = entry["time"].as_str().unwrap();
+                assert!(time.ends_with('Z') && time.parse::<Timestamp>().is_ok());
+                let field = |name: &str| entry[name].as_str().unwrap().to_owned();
+                (field("stream"), field("log"))
+            })
+            .collect()
+    }
+
+    fn log(dir: &Path, max_size: u64, max_file: u32) -> (PathBuf, Log) {
+        let path = dir.join("c-json.log");
+        let spec = LogSpec::JsonFile {
+            path: path.clone(),
+            max_size,
+            max_file,
+        };
+        (path, Log::open(&spec).unwrap().unwrap())
+    }
+
+    #[test]
+    fn lines_are_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut log) = log(dir.path(), 0, 0);
+        log.write(Stream::Stdout, b"a\nb");
+        log.write(Stream::Stderr, b"e\n");
+        log.write(Stream::Stdout, b"c\n\nrest");
+        log.end(Stream::Stdout);
+        log.end(Stream::Stderr);
+        let found = entries(&path);
+        let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts, ["a\n", "e\n", "bc\n", "\n", "rest"]);
+        assert_eq!(found[1].0, "stderr");
+    }
+
+    #[test]
+    fn long_lines_are_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut log) = log(dir.path(), 0, 0);
+        let mut line = vec![b'x'; 2 * PIECE + 5];
+        line.push(b'\n');
+        for part in line.chunks(1000) {
+            log.write(Stream::Stdout, part);
+        }
+        let lens: Vec<usize> = entries(&path).iter().map(|(_, t)| t.len()).collect();
+        assert_eq!(lens, [PIECE, PIECE, 6]);
+    }
+
+    #[test]
+    fn odd_bytes_are_escaped() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut log) = log(dir.path(), 0, 0);
+        log.write(
+            Stream::Stdout,
+            b"\"\\\t\x1b<&>\xff\xfe\xe2\x80\xa8 \xc3\xa4\r\n",
+        );
+        let raw = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            raw.starts_with(
+                r#"{"log":"\"\\\u0009\u001b\u003c\u0026\u003e\ufffd\ufffd\u2028 ä\r\n","#
+            ),
+            "{raw}"
+        );
+        assert_eq!(
+            entries(&path)[0].1,
+            "\"\\\t\u{1b}<&>\u{fffd}\u{fffd}\u{2028} ä\r\n"
+        );
+    }
+
+    #[test]
+    fn files_are_rotated_and_nothing_is_lost_on_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut log) = log(dir.path(), 200, 3);
+        for n in 0..9 {
+            log.write(Stream::Stdout, format!("line {n}\n").as_bytes());
+        }
+        let numbered = |n: u32| PathBuf::from(format!("{}.{n}", path.display()));
+        let all: Vec<String> = [numbered(2), numbered(1), path.clone()]
+            .iter()
+            .flat_map(|p| entries(p))
+            .map(|(_, text)| text)
+            .collect();
+        assert!(!numbered(3).exists());
+        assert_eq!(all.last().unwrap(), "line 8\n");
+        assert_eq!(all.len(), 9);
+    }
+
+    #[test]
+    fn one_file_is_emptied() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut log) = log(dir.path(), 100, 1);
+        for n in 0..5 {
+            log.write(Stream::Stdout, format!("line {n}\n").as_bytes());
+        }
+        assert!(entries(&path).len() < 3);
+        assert_eq!(entries(&path).last().unwrap().1, "line 4\n");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_log_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        log(dir.path(), 0, 0).1.write(Stream::Stdout, b"one\n");
+        let (path, mut log) = log(dir.path(), 0, 0);
+        log.write(Stream::Stdout, b"two\n");
+        assert_eq!(entries(&path).len(), 2);
+    }
+}
