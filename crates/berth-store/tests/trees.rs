@@ -313,6 +313,22 @@ fn directories_that_are_there_can_stay_as_they_are() {
 }
 
 #[test]
+fn an_archive_has_a_bound_if_one_is_given() {
+    let dirs = Dirs::new();
+    let tar = Tar::new().file("a", "12345").file("b", "678").finish();
+    let bound = |bytes| UnpackOptions {
+        bytes_max: Some(bytes),
+        ..Default::default()
+    };
+    dirs.unpack("", &tar, bound(8)).unwrap();
+    let error = dirs.unpack("", &tar, bound(7)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "archive entry \"b\": the archive is too large"
+    );
+}
+
+#[test]
 fn the_last_word_about_a_directory_counts() {
     let dirs = Dirs::new();
     let mut tar = Tar::new();

@@ -29,6 +29,8 @@ pub struct UnpackOptions<'a> {
     pub no_overwrite_dir_non_dir: bool,
     /// Leave directories that are there as they are, instead of giving them what the archive says.
     pub keep_directories: bool,
+    /// Bytes of content that the archive may have at most; without one, what the disk takes.
+    pub bytes_max: Option<u64>,
 }
 
 /// What was unpacked, packed or copied.
@@ -95,6 +97,9 @@ fn place_all(
         placed.bytes += entry.stored;
         if placed.entries > ENTRIES_MAX {
             return Err(refused(&entry.path, "the archive has too many entries"));
+        }
+        if options.bytes_max.is_some_and(|max| placed.bytes > max) {
+            return Err(refused(&entry.path, "the archive is too large"));
         }
         let attributes = attributes(&entry, options);
         let (major, minor) = entry.device;
