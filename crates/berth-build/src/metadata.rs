@@ -37,7 +37,7 @@ pub(crate) fn apply(
     let word = |text: &str| expander.word(text, variables);
     let mut applied = Applied::default();
     applied.comment = match instruction {
-        Instruction::Env(pairs) => env(config, &expand(pairs, word)?),
+        Instruction::Env(pairs) => env(config, &expand(pairs, word)?)?,
         Instruction::Label { pairs, expand: on } => {
             let pairs = if *on {
                 expand(pairs, word)?
@@ -169,13 +169,18 @@ fn expand(
         .collect()
 }
 
-fn env(config: &mut ExecConfig, pairs: &[(String, String)]) -> String {
+fn env(config: &mut ExecConfig, pairs: &[(String, String)]) -> Result<String> {
     let mut comment = String::from("ENV");
     for (name, value) in pairs {
+        if name.is_empty() {
+            return Err(Error::invalid(format!(
+                "invalid environment variable: ={value}"
+            )));
+        }
         set_variable(&mut config.env, name, value);
         comment.push_str(&format!(" {name}={value}"));
     }
-    comment
+    Ok(comment)
 }
 
 /// Sets a variable in place, or adds it at the end.

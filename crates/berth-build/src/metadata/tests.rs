@@ -96,6 +96,7 @@ fn what_is_refused() {
         ("EXPOSE 80/icmp", "invalid proto: icmp"),
         ("EXPOSE 90-80", "invalid containerPort: 90-80"),
         ("EXPOSE 70000", "invalid containerPort: 70000"),
+        ("ENV $NOTHING=d", "invalid environment variable: =d"),
         ("STOPSIGNAL SIGNOPE", "invalid signal: SIGNOPE"),
         ("STOPSIGNAL 0", "invalid signal: 0"),
         (

@@ -121,7 +121,7 @@ pub(crate) fn copy(
                 "{name} {}{} in {} ",
                 chown.unwrap_or_default(),
                 source_hash(&hashes),
-                copy.destination
+                request.destination
             );
             Outcome {
                 created: solver.now(),

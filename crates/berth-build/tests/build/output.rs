@@ -72,7 +72,7 @@ fn the_history_reads_as_dockers() {
         .into();
     with_args.labels = [("l".to_owned(), "m".to_owned())].into();
     let ended = bench.build_with(
-        "FROM busybox\nARG B\nENV A=$B\nWORKDIR /app\nCOPY --chown=1:1 a b/ d/\nRUN true\nRUN touch x\nMAINTAINER me\n",
+        "FROM busybox\nARG B\nENV A=$B\nWORKDIR /app\nCOPY --chown=1:1 a b/ ${D:-d}/\nRUN true\nRUN touch x\nMAINTAINER me\n",
         &[File::Text("a", "x"), File::Dir("b"), File::Text("b/c", "y")],
         with_args,
     );
