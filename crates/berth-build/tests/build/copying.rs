@@ -29,9 +29,9 @@ fn destinations() {
         ("COPY a.txt /new/b", "/new/b", "a"),
         ("COPY a.txt /new/", "/new/a.txt", "a"),
         ("COPY a.txt /etc", "/etc/a.txt", "a"),
-        ("COPY a.txt .", "/work/a.txt", "a"),
-        ("COPY a.txt ./", "/work/a.txt", "a"),
-        ("COPY a.txt sub/x", "/work/sub/x", "a"),
+        ("COPY a.txt .", "/app/a.txt", "a"),
+        ("COPY a.txt ./", "/app/a.txt", "a"),
+        ("COPY a.txt sub/x", "/app/sub/x", "a"),
         ("COPY ./a.txt ../y", "/y", "a"),
         ("COPY ../../a.txt /y", "/y", "a"),
         ("COPY /a.txt /y", "/y", "a"),
@@ -63,7 +63,7 @@ fn destinations() {
         ("COPY <<EOF <<'X' /d/\nv=$A\nEOF\nv=$A\nX", "/d/X", "v=$A\n"),
     ];
     for (instruction, path, content) in table {
-        let source = format!("FROM busybox\nENV A=1\nWORKDIR /work\n{instruction}\n");
+        let source = format!("FROM busybox\nENV A=1\nWORKDIR /app\n{instruction}\n");
         let id = bench.ok(&source, &files());
         assert_eq!(&bench.read(&id, path), content, "{instruction}");
     }
