@@ -64,7 +64,6 @@ pub(crate) struct ExecRequest {
     pub stdin: bool,
     pub stdout: bool,
     pub stderr: bool,
-    pub privileged: bool,
 }
 
 /// Makes tasks.
@@ -202,7 +201,6 @@ impl Task {
                 stdout: request.stdout,
                 stderr: request.stderr,
             },
-            privileged: request.privileged,
         })?;
         Ok((exec.pid, exec.stream))
     }

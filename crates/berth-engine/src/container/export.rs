@@ -13,7 +13,7 @@ use crate::{ByteStream, Engine, Result};
 pub async fn export(engine: &Engine, id: &str) -> Result<ByteStream> {
     let container = engine.0.containers.find(id)?;
     let (store, key) = (engine.0.store.clone(), container.id.clone());
-    let root = blocking(move || root_of(store.snapshots().mount(&key)?.into_fd())).await?;
+    let root = blocking(move || root_of(store.snapshots().view_of(&key)?.into_fd())).await?;
     super::tell(
         engine,
         &container,

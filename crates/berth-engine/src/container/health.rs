@@ -225,7 +225,6 @@ async fn probe(engine: &Engine, container: &Arc<Container>, plan: &Plan) -> Resu
                 stdin: false,
                 stdout: true,
                 stderr: true,
-                privileged: false,
             })
         })
         .await?

@@ -44,7 +44,6 @@ pub(super) fn run(
         stdin: attached(exec.body.attach_stdin),
         stdout: attached(exec.body.attach_stdout),
         stderr: attached(exec.body.attach_stderr),
-        privileged: exec.body.privileged,
     })
     .map_err(|e| e.context("OCI runtime exec failed: exec failed"))
 }

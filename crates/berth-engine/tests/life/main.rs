@@ -1,0 +1,73 @@
+//! An engine on real namespaces, cgroups and networks, verb by verb.
+
+mod cases;
+mod more_cases;
+mod world;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use berth_runtime::launcher::Launcher;
+use world::World;
+
+type Case = for<'a> fn(&'a World) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+macro_rules! table {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        [$((stringify!($name), (|w| Box::pin($module::$name(w))) as Case)),*]
+    };
+}
+
+fn main() {
+    if !rustix::process::geteuid().is_root() {
+        testkit::skipped("containers are made by root");
+        return;
+    }
+    // One for each engine that is opened on the same directories, one after the other.
+    let launchers = [(); 2].map(|()| Launcher::fork().expect("a launcher"));
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
+    let cases: Vec<(&str, Case)> = table![
+        cases::output_and_exit_code,
+        cases::programs_that_cannot_run,
+        cases::names_and_refusals,
+        cases::a_deaf_process_is_killed_at_once,
+        cases::exec_in_a_running_container,
+        cases::input_reaches_the_process,
+        cases::mounts_and_users,
+        cases::logs_are_followed,
+        cases::restart_on_failure,
+        cases::auto_remove,
+        cases::a_failed_start_leaves_nothing,
+        more_cases::pause_update_stats_top,
+        more_cases::copy_changes_commit_export,
+        more_cases::networks_and_ports,
+        more_cases::health,
+        more_cases::steps,
+        more_cases::images,
+        more_cases::events_are_told,
+        more_cases::shared_namespaces,
+    ]
+    .to_vec();
+    let executor = tokio::runtime::Runtime::new().expect("an executor");
+    executor.block_on(async {
+        let [first, second] = launchers;
+        let mut world = World::open(first).await;
+        for (name, case) in &cases {
+            if wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str())) {
+                let began = std::time::Instant::now();
+                case(&world).await;
+                world.remove_all().await;
+                println!("test {name} ... ok ({:?})", began.elapsed());
+            }
+        }
+        if wanted.is_empty() || wanted.iter().any(|w| "survives".contains(w.as_str())) {
+            world = more_cases::containers_survive_the_engine(world, second).await;
+            println!("test containers_survive_the_engine ... ok");
+        }
+        world.close().await;
+    });
+    println!("test result: ok");
+}
