@@ -33,10 +33,12 @@ fn climb(
     channel: &Channel,
     state: &dyn Fn(Pid) -> State,
 ) -> Result<Infallible> {
-    begin(plan.bound_to_parent)?;
+    let own_user = plan.namespaces.own_user();
+    let score = plan.process.oom_score_adj.filter(|_| !own_user);
+    begin(world, plan.bound_to_parent, score, channel)?;
     join_cgroup(&plan)?;
     plan.namespaces.enter()?;
-    if plan.namespaces.own_user() {
+    if own_user {
         // The parent writes the maps; then we are root of the new namespace.
         channel.await_go()?;
         become_root()?;
@@ -74,9 +76,19 @@ fn climb(
 }
 
 /// What every process of a container does first.
-pub(super) fn begin(bound_to_parent: bool) -> Result<()> {
+pub(super) fn begin(
+    world: &World,
+    bound_to_parent: bool,
+    oom_score_adj: Option<i32>,
+    channel: &Channel,
+) -> Result<()> {
     sys::set_title(c"berth-init");
     sys::reset_signals();
+    if let Some(value) = oom_score_adj
+        && let Some(warning) = super::set_oom_score(world, "self", value)?
+    {
+        tell(channel, &FromChild::Warning(warning))?;
+    }
     if bound_to_parent {
         die_with_parent()?;
     }
@@ -173,8 +185,8 @@ pub(super) fn prepare(process: &mut ProcessPlan, root: &RootFd) -> Result<CStrin
         process.env.extend(variable.ok());
     }
     let name = process.args.first().map(|a| a.to_string_lossy());
-    // A relative path is one from the working directory.
-    rustix::process::chdir(process.cwd.as_str()).ok();
+    // A relative path is one from the working directory. That we may not go there (yet) is told later.
+    program::change_directory(&process.cwd)?;
     program::find(&name.unwrap_or_default(), &process.path)
 }
 

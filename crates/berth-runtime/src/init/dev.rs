@@ -36,7 +36,8 @@ pub(crate) struct Node {
 pub(super) fn plan(asked: &[Device], bind: bool) -> Result<Vec<Node>> {
     let mut devices = defaults::devices();
     for device in asked {
-        if !clean(&device.path) || !device.path.starts_with("/dev/") {
+        let below = device.path.strip_prefix("/dev/");
+        if !clean(&device.path) || below.is_none_or(str::is_empty) {
             return Err(Error::invalid(format!(
                 "device {:?}: not a clean path below /dev",
                 device.path

@@ -15,7 +15,7 @@ use rustix::thread::{
 
 use super::message::{self, Channel, FromChild};
 use super::process::ProcessPlan;
-use super::{Started, Stdio, child, console, end, listen, set_oom_score, take_stdio};
+use super::{Started, Stdio, child, console, end, listen, take_stdio};
 use crate::cgroup::{Cgroup, Join};
 use crate::error::{Context, Error, Result};
 use crate::launcher::World;
@@ -62,7 +62,7 @@ pub(crate) fn start(world: &World, exec: Exec<'_>) -> Result<Started> {
     if let Ok(Forked::Child) = forked {
         drop(parent_end);
         let slave = pair.map(|(_, slave)| slave);
-        run(plan, exec, &join, slave, &child_end)
+        run(world, plan, exec, &join, slave, &child_end)
     }
     let home = match exec.pid_namespace {
         Some(_) => {
@@ -77,12 +77,6 @@ pub(crate) fn start(world: &World, exec: Exec<'_>) -> Result<Started> {
     if let Err(e) = home {
         end(&pidfd);
         return Err(e).context(|| "returning to the PID namespace".to_owned());
-    }
-    if let Some(value) = plan.oom_score_adj
-        && let Err(e) = set_oom_score(world, pid.as_raw_pid(), value, &mut warnings)
-    {
-        end(&pidfd);
-        return Err(e);
     }
     Ok(Started {
         pid,
@@ -113,25 +107,27 @@ pub(crate) fn finish(started: &mut Started) -> Result<()> {
 }
 
 fn run(
+    world: &World,
     plan: ProcessPlan,
     exec: Exec<'_>,
     join: &Join,
     slave: Option<OwnedFd>,
     channel: &Channel,
 ) -> ! {
-    let Err(error) = climb(plan, exec, join, slave, channel);
+    let Err(error) = climb(world, plan, exec, join, slave, channel);
     let _ = channel.tell(&FromChild::Failed(error), &[]);
     sys::exit(1)
 }
 
 fn climb(
+    world: &World,
     mut plan: ProcessPlan,
     exec: Exec<'_>,
     join: &Join,
     slave: Option<OwnedFd>,
     channel: &Channel,
 ) -> Result<Infallible> {
-    child::begin(exec.bound_to_parent)?;
+    child::begin(world, exec.bound_to_parent, plan.oom_score_adj, channel)?;
     let unified = join.unified_procs.iter().filter(|_| join.into.is_none());
     for procs in join.procs.iter().chain(unified) {
         rustix::io::write(procs, b"0").context(|| "joining the cgroup".to_owned())?;

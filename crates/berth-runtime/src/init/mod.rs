@@ -96,7 +96,7 @@ pub(crate) fn start(world: &World, start: Start<'_>) -> Result<Started> {
     let plan = Plan::new(start, &mut warnings)?;
     let (parent_end, child_end) = message::pair()?;
     let user = plan.namespaces.own_user();
-    let oom_score_adj = plan.process.oom_score_adj;
+    let oom_score_adj = plan.process.oom_score_adj.filter(|_| user);
     let hooks_set = (
         plan.hooks.prestart.clone(),
         plan.hooks.create_runtime.clone(),
@@ -191,7 +191,10 @@ fn set_up(
     // The number is our child's as long as we do not wait for it.
     let pid = started.pid.as_raw_pid();
     if let Some(value) = oom_score_adj {
-        set_oom_score(world, pid, value, &mut started.warnings)?;
+        // In its user namespace it could not do so itself.
+        started
+            .warnings
+            .extend(set_oom_score(world, &pid.to_string(), value)?);
     }
     if let Some((uids, gids)) = maps {
         for (file, text) in [("gid_map", gids), ("uid_map", uids)] {
@@ -203,24 +206,20 @@ fn set_up(
     Ok(())
 }
 
-/// Lowering the score takes CAP_SYS_RESOURCE: without it the score stays, and that is told.
-fn set_oom_score(world: &World, pid: i32, value: i32, warnings: &mut Vec<String>) -> Result<()> {
+/// Sets the score of a process, given by its directory in procfs. Lowering it takes
+/// CAP_SYS_RESOURCE: without it the score stays, and the answer says so.
+fn set_oom_score(world: &World, process: &str, value: i32) -> Result<Option<String>> {
     if !(-1000..=1000).contains(&value) {
         return Err(Error::invalid(format!(
             "oomScoreAdj {value} is not in -1000..1000"
         )));
     }
-    let path = format!("{pid}/oom_score_adj");
+    let path = format!("{process}/oom_score_adj");
     match sysctl::write(&world.procfs, &path, &value.to_string()) {
-        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
-            warnings.push(format!(
-                "oomScoreAdj {value} is lower than this process may set"
-            ));
-            Ok(())
-        }
-        // It has failed already; the reason is on its way.
-        Err(rustix::io::Errno::SRCH | rustix::io::Errno::NOENT) => Ok(()),
-        result => result.context(|| "oom_score_adj".to_owned()),
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => Ok(Some(format!(
+            "oomScoreAdj {value} is lower than this process may set"
+        ))),
+        result => result.map(|()| None).context(|| "oom_score_adj".to_owned()),
     }
 }
 

@@ -83,11 +83,6 @@ impl MountPlan {
             options,
         })
     }
-
-    /// Whether it is a file system of this type.
-    pub fn is_new(&self, of: &str) -> bool {
-        matches!(&self.source, Source::New { kind, .. } if kind == of)
-    }
 }
 
 fn bind(asked: &Mount, bundle: &Path, recursive: bool, handle: Option<OwnedFd>) -> Result<Source> {

@@ -42,7 +42,8 @@ pub(crate) struct Plan {
     pub hooks: Hooks,
     pub stdio: Stdio,
     pub gate: Gate,
-    /// Begins in the empty mount namespace. Hooks that are to see the host's files forbid it.
+    /// Begins in the empty mount namespace. Hooks that are to see the host's files forbid it, and so
+    /// does a user namespace: the kernel lets it mount a procfs only where it sees one.
     pub from_empty: bool,
     /// Dies with its parent.
     pub bound_to_parent: bool,
@@ -108,7 +109,7 @@ impl Plan {
             namespaces,
             stdio: start.stdio,
             gate: start.gate,
-            from_empty: hooks.create_container.is_empty(),
+            from_empty: hooks.create_container.is_empty() && !own_user,
             hooks,
             bound_to_parent: start.bound_to_parent,
             preserve_fds: start.preserve_fds,

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::path::Path;
 
 use berth_sys::root::RootFd;
-use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, stat};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result, errno_text};
@@ -64,17 +64,27 @@ pub(super) fn failure(name: &str, error: Errno, by_stat: bool) -> Error {
 
 /// Goes to the working directory. Answers false where the caller may not (yet) go there.
 pub(super) fn change_directory(cwd: &str) -> Result<bool> {
-    match rustix::process::chdir(cwd) {
+    // A path through a descriptor of ours (`/proc/self/fd/9`) leads nowhere: CVE-2024-21626.
+    let arrived = RootFd::open(Path::new("/"))
+        .and_then(|root| {
+            root.open_with(
+                Path::new(cwd),
+                OFlags::PATH | OFlags::DIRECTORY,
+                Mode::empty(),
+            )
+        })
+        .and_then(|directory| Ok(rustix::process::fchdir(directory)?));
+    match arrived {
         Ok(()) => {}
-        Err(Errno::ACCESS) => return Ok(false),
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => return Ok(false),
         Err(e) => {
-            let text = errno_text(&e.into());
+            let text = errno_text(&e);
             return Err(Error::invalid(format!(
                 "chdir to cwd ({cwd:?}) set in config.json failed: {text}"
             )));
         }
     }
-    // A directory that is not below our root has no path that starts there: CVE-2024-21626.
+    // A directory that is not below our root has no path that starts there.
     match rustix::process::getcwd(Vec::new()) {
         Ok(path) if path.as_bytes().starts_with(b"/") => Ok(true),
         _ => Err(Error::invalid(

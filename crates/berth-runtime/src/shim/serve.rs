@@ -183,10 +183,12 @@ impl<'w> Shim<'w> {
         }
         self.main.interests(&mut into, Token::Main);
         for (index, exec) in self.execs.iter() {
-            exec.session
-                .interests(&mut into, |part| Token::Exec(index, part));
-            if let Some(channel) = exec.channel() {
-                into.add(channel, PollFlags::IN, Token::ExecStart(index));
+            match exec.channel() {
+                // Its output waits until somebody can have it.
+                Some(channel) => into.add(channel, PollFlags::IN, Token::ExecStart(index)),
+                None => exec
+                    .session
+                    .interests(&mut into, |part| Token::Exec(index, part)),
             }
         }
         into

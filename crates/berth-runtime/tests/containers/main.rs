@@ -3,8 +3,13 @@
 //! The launcher is forked before there are threads, which the usual test runner has from the start;
 //! hence the runner at the end of this file. It takes the usual filters and prints the usual lines.
 
+mod attach;
 mod bundle;
+mod exec;
+mod hostile;
+mod isolation;
 mod life;
+mod logs;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -35,6 +40,45 @@ const TESTS: &[Test] = tests! {
         many_at_once,
         nothing_is_left_over,
         hooks_run_at_their_points,
+    },
+    attach::{
+        two_clients_get_the_same,
+        a_late_client_gets_what_follows,
+        a_terminal_is_raw_and_has_a_size,
+        a_slow_client_loses_nothing,
+        a_client_that_goes_does_not_end_it,
+    },
+    exec::{
+        output_input_and_exit_code,
+        it_joins_the_container,
+        a_terminal_of_its_own,
+        failures_are_precise,
+        many_execs_leave_nothing_open,
+    },
+    logs::{
+        lines_are_kept,
+        files_are_rotated,
+    },
+    isolation::{
+        identity_and_capabilities,
+        no_new_privileges_and_ambient,
+        calls_are_filtered,
+        paths_are_hidden_and_protected,
+        descriptors_do_not_leak,
+        devices_are_what_they_seem,
+        limits_and_names,
+        mounts_of_all_kinds,
+        the_root_can_be_read_only,
+        a_user_namespace_can_be_made_inside,
+        a_user_namespace_of_its_own,
+        sysctls_are_of_the_container,
+    },
+    hostile::{
+        links_instead_of_mount_points,
+        a_false_working_directory,
+        mounts_inside_proc_are_refused,
+        links_lead_nowhere_outside,
+        the_own_binary_is_out_of_reach,
     },
 };
 
