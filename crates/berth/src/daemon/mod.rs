@@ -1,0 +1,219 @@
+//! The engine as a process: the one place where a daemon is put together.
+//!
+//! [`main`] reads flags and file ([`settings`]), takes the root ([`lock`]), forks the launcher while there is one thread
+//! only, then starts the executor and builds the parts from the bottom up: client, engine, builder, routes, sockets. The
+//! environment is read here, once ([`environment`]), and nowhere below.
+
+mod assemble;
+mod environment;
+mod inherited;
+mod lock;
+mod notify;
+mod settings;
+mod tls;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use berth_build::Builder;
+use berth_engine::Engine;
+use berth_runtime::launcher::{Launcher, LauncherOptions};
+use berth_server::{Activity, App, Listener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use assemble::Places;
+use environment::Environment;
+use lock::Lock;
+use notify::Notify;
+use settings::{Invocation, Settings};
+
+/// An engine that was started on demand leaves after this long with nothing to look after.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// `berth engine ARGS`, or `dockerd ARGS` where `as_dockerd`. Call it before any thread exists.
+pub fn main(args: &[OsString], as_dockerd: bool) -> ExitCode {
+    match run(args, as_dockerd) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("berth engine: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[OsString], as_dockerd: bool) -> anyhow::Result<ExitCode> {
+    let environment = Environment::read();
+    let invocation = match Invocation::parse(args)? {
+        Ok(invocation) => invocation,
+        Err(e) => {
+            // Help goes to standard output, complaints to standard error; a closed one changes nothing.
+            let _ = e.print();
+            return Ok(ExitCode::from(if e.use_stderr() { 125 } else { 0 }));
+        }
+    };
+    if invocation.version {
+        println!("berth engine version {}, build {}", crate::VERSION, crate::COMMIT);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let places = Places::new(&invocation.settings, as_dockerd)?;
+    if invocation.validate {
+        println!("configuration OK");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let notify = Notify::new(environment.notify_socket.clone());
+    let ended = start(&invocation, places, environment, &notify);
+    if let Err(e) = &ended {
+        notify.failed(&format!("{e:#}"));
+    }
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// What must happen while there is one thread only, then the executor.
+fn start(invocation: &Invocation, places: Places, environment: Environment, notify: &Notify) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the engine needs root to make namespaces and mounts: start it with sudo");
+    }
+    let sockets = inherited::sockets(environment.listen_pid.as_deref(), environment.listen_fds.as_deref())
+        .context("cannot take the sockets that systemd opened")?;
+    raise_descriptor_limit();
+    lock::private_dir(&places.data_root)?;
+    lock::private_dir(&places.exec_root)?;
+    let _lock = Lock::take(&places.data_root, places.pidfile.as_deref())?;
+    let launcher = Launcher::fork(LauncherOptions {
+        run_dir: places.exec_root.clone(),
+    })
+    .context("cannot fork the launcher")?;
+    start_log(&invocation.settings);
+    // The process's only provider; a second installation would be a mistake in this file.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let executor = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the executor")?;
+    let served = executor.block_on(serve(invocation, places, environment, launcher, sockets, notify));
+    // Blocking work that is still under way may take its time; its effects are recorded or undone at the next start.
+    executor.shutdown_timeout(Duration::from_secs(2));
+    served
+}
+
+async fn serve(
+    invocation: &Invocation,
+    places: Places,
+    environment: Environment,
+    launcher: Launcher,
+    sockets: Vec<std::os::fd::OwnedFd>,
+    notify: &Notify,
+) -> anyhow::Result<()> {
+    let settings = &invocation.settings;
+    let client = assemble::client(settings, &environment)?;
+    let options = assemble::engine(settings, &environment, &places, client.clone(), launcher)?;
+    let engine = Engine::open(options).await.context("cannot open the engine")?;
+    let builder = Builder::new(assemble::builder(settings, &environment, &places, &engine)).context("cannot open the builder")?;
+    let router = berth_server::router(App {
+        engine: engine.clone(),
+        builder,
+    });
+    let listeners = listen(settings, &places, sockets).await?;
+    for listener in &listeners {
+        tracing::info!(listener = listener.name(), "serving the API");
+    }
+    let (end, ending) = watch::channel(false);
+    let activity = Activity::default();
+    let serving = tokio::spawn(berth_server::serve(listeners, router, activity.clone(), ending));
+    notify.ready();
+    wait_for_the_end(invocation.on_demand, &engine, &activity).await?;
+    notify.stopping();
+    // The receiver lives in the task that is awaited next.
+    let _ = end.send(true);
+    serving.await.context("the server failed")?;
+    engine.shutdown().await;
+    Ok(())
+}
+
+async fn listen(settings: &Settings, places: &Places, sockets: Vec<std::os::fd::OwnedFd>) -> anyhow::Result<Vec<Listener>> {
+    let tls = tls::server_config(settings)?;
+    let mut listeners = Vec::new();
+    let mut sockets = Some(sockets);
+    for host in &places.hosts {
+        if host.starts_with("fd://") {
+            let inherited = sockets.take().unwrap_or_default();
+            if inherited.is_empty() {
+                bail!("no sockets found via socket activation: make sure that systemd started this engine");
+            }
+            for socket in inherited {
+                listeners.push(Listener::inherited(socket)?);
+            }
+        } else {
+            if tls.is_none() && host.starts_with("tcp://") {
+                tracing::warn!(host, "the API is served without TLS: whoever reaches this address is root on this machine");
+            }
+            listeners.push(Listener::bind(host, places.group, tls.as_ref()).await?);
+        }
+    }
+    Ok(listeners)
+}
+
+/// SIGTERM and SIGINT end the engine; so does having nothing to look after, where it was started on demand.
+async fn wait_for_the_end(on_demand: bool, engine: &Engine, activity: &Activity) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => tracing::warn!("SIGHUP: settings are read at start only: restart the engine, containers go on"),
+            () = idle(engine, activity), if on_demand => {
+                tracing::info!("nothing to look after: leaving");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Returns once nobody was connected and nothing ran for [`IDLE`].
+async fn idle(engine: &Engine, activity: &Activity) {
+    loop {
+        let changed = activity.changed();
+        let quiet = activity.open() == 0 && !engine.busy();
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep(IDLE) => if quiet && activity.open() == 0 && !engine.busy() {
+                return;
+            }
+        }
+    }
+}
+
+/// Containers need descriptors: the soft limit goes to the hard one, which only a privileged parent can raise.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // Where it cannot be raised the engine works with what it has.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
+
+fn start_log(settings: &Settings) {
+    use tracing_subscriber::EnvFilter;
+    let level = match settings.log_level.as_deref() {
+        _ if settings.debug == Some(true) => "debug",
+        Some("fatal") => "error",
+        Some(level @ ("trace" | "debug" | "info" | "warn" | "error")) => level,
+        _ => "info",
+    };
+    let filter = EnvFilter::new(format!("warn,berth={level},berth_engine={level},berth_build={level},berth_server={level},berth_store={level},berth_network={level},berth_runtime={level},berth_distribution={level}"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let ansi = settings.raw_logs != Some(true) && rustix::termios::isatty(rustix::stdio::stderr());
+    if settings.log_format.as_deref() == Some("json") {
+        log.json().init();
+    } else {
+        log.with_ansi(ansi).init();
+    }
+}
