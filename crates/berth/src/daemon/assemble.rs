@@ -110,9 +110,10 @@ pub fn client(settings: &Settings, environment: &Environment) -> anyhow::Result<
         http_proxy: proxy(&settings.http_proxy, proxies.http_proxy, "HTTP_PROXY"),
         https_proxy: proxy(&settings.https_proxy, proxies.https_proxy, "HTTPS_PROXY"),
         no_proxy: proxy(&settings.no_proxy, proxies.no_proxy, "NO_PROXY"),
-        user_agent: format!("berth/{} (linux)", crate::VERSION),
+        user_agent: format!("berth/{} (linux)", super::VERSION),
         max_concurrent_downloads: settings.max_concurrent_downloads.unwrap_or(0),
         max_concurrent_uploads: settings.max_concurrent_uploads.unwrap_or(0),
+        retry_pause: None,
     };
     Client::new(options).context("cannot set up the registry client")
 }
@@ -148,8 +149,8 @@ pub fn engine(
         init: settings.init.unwrap_or(false),
         runtimes: settings.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.path.clone())).collect(),
         proxies: environment.proxies.clone(),
-        version: crate::VERSION.to_owned(),
-        commit: crate::COMMIT.to_owned(),
+        version: super::VERSION.to_owned(),
+        commit: super::COMMIT.to_owned(),
     })
 }
 

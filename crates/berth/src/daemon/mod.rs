@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use berth_build::Builder;
 use berth_engine::Engine;
-use berth_runtime::launcher::{Launcher, LauncherOptions};
+use berth_runtime::launcher::Launcher;
 use berth_server::{Activity, App, Listener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -33,9 +33,26 @@ use settings::{Invocation, Settings};
 /// An engine that was started on demand leaves after this long with nothing to look after.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// `berth engine ARGS`, or `dockerd ARGS` where `as_dockerd`. Call it before any thread exists.
-pub fn main(args: &[OsString], as_dockerd: bool) -> ExitCode {
-    match run(args, as_dockerd) {
+/// What `--version` and the API say.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that was built, where the build said it.
+pub const COMMIT: &str = match option_env!("BERTH_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// `berth engine ARGS`. Call it before any thread exists.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    exit_code(run(&args, false))
+}
+
+/// `dockerd ARGS`: the same with dockerd's socket and PID file as defaults.
+pub fn main_as_dockerd(args: Vec<OsString>) -> ExitCode {
+    exit_code(run(&args, true))
+}
+
+fn exit_code(ended: anyhow::Result<ExitCode>) -> ExitCode {
+    match ended {
         Ok(code) => code,
         Err(e) => {
             eprintln!("berth engine: {e:#}");
@@ -55,7 +72,7 @@ fn run(args: &[OsString], as_dockerd: bool) -> anyhow::Result<ExitCode> {
         }
     };
     if invocation.version {
-        println!("berth engine version {}, build {}", crate::VERSION, crate::COMMIT);
+        println!("berth engine version {}, build {}", VERSION, COMMIT);
         return Ok(ExitCode::SUCCESS);
     }
     let places = Places::new(&invocation.settings, as_dockerd)?;
@@ -82,10 +99,7 @@ fn start(invocation: &Invocation, places: Places, environment: Environment, noti
     lock::private_dir(&places.data_root)?;
     lock::private_dir(&places.exec_root)?;
     let _lock = Lock::take(&places.data_root, places.pidfile.as_deref())?;
-    let launcher = Launcher::fork(LauncherOptions {
-        run_dir: places.exec_root.clone(),
-    })
-    .context("cannot fork the launcher")?;
+    let launcher = Launcher::fork().context("cannot fork the launcher")?;
     start_log(&invocation.settings);
     // The process's only provider; a second installation would be a mistake in this file.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
