@@ -93,6 +93,7 @@ fn start(invocation: &Invocation, places: Places, environment: Environment, noti
     if !rustix::process::geteuid().is_root() {
         bail!("the engine needs root to make namespaces and mounts: start it with sudo");
     }
+    protect_own_file();
     let sockets = inherited::sockets(environment.listen_pid.as_deref(), environment.listen_fds.as_deref())
         .context("cannot take the sockets that systemd opened")?;
     raise_descriptor_limit();
@@ -200,6 +201,27 @@ async fn idle(engine: &Engine, activity: &Activity) {
             }
         }
     }
+}
+
+/// Becomes this program again from a read-only mount of its file, so that no container can write it through
+/// `/proc/self/exe` of a process that enters it.
+fn protect_own_file() {
+    use std::os::unix::ffi::OsStringExt;
+    if berth_sys::executable::is_protected().unwrap_or(false) {
+        return;
+    }
+    let text = |bytes: Vec<u8>| std::ffi::CString::new(bytes).ok();
+    let args: Vec<_> = std::env::args_os().filter_map(|arg| text(arg.into_vec())).collect();
+    let env: Vec<_> = std::env::vars_os()
+        .filter_map(|(name, value)| {
+            let mut pair = name.into_vec();
+            pair.push(b'=');
+            pair.extend(value.into_vec());
+            text(pair)
+        })
+        .collect();
+    let Err(e) = berth_sys::executable::protect(&args, &env);
+    eprintln!("berth engine: the engine's own file cannot be protected from containers: {e}");
 }
 
 /// Containers need descriptors: the soft limit goes to the hard one, which only a privileged parent can raise.
