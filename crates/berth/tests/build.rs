@@ -4,7 +4,12 @@ use testkit::engine::Engine;
 
 const BERTH: &str = env!("CARGO_BIN_EXE_berth");
 
-fn build(engine: &Engine, name: &str, files: &[(&str, &str)], args: &[&str]) -> testkit::engine::Ran {
+fn build(
+    engine: &Engine,
+    name: &str,
+    files: &[(&str, &str)],
+    args: &[&str],
+) -> testkit::engine::Ran {
     let dir = engine.dir_with(name, files);
     let dir = dir.to_str().expect("a path").to_owned();
     engine.run(&[&["build"], args, &[&dir]].concat())
@@ -14,34 +19,90 @@ fn build(engine: &Engine, name: &str, files: &[(&str, &str)], args: &[&str]) -> 
 fn steps_cache_and_result() {
     let engine = Engine::start(BERTH);
     let dockerfile = "FROM busybox\nARG WHO=world\nENV GREETING=hello\nWORKDIR /app\nCOPY . .\nRUN echo \"$GREETING $WHO\" > out && cat data/in.txt >> out\nUSER 1000\nCMD [\"cat\", \"/app/out\"]\n";
-    let files = [("Dockerfile", dockerfile), ("data/in.txt", "from the context\n"), (".dockerignore", "secret*\n"), ("secret.txt", "x")];
-    let ran = build(&engine, "a", &files, &["-t", "app", "--build-arg", "WHO=you"]);
+    let files = [
+        ("Dockerfile", dockerfile),
+        ("data/in.txt", "from the context\n"),
+        (".dockerignore", "secret*\n"),
+        ("secret.txt", "x"),
+    ];
+    let ran = build(
+        &engine,
+        "a",
+        &files,
+        &["-t", "app", "--build-arg", "WHO=you"],
+    );
     assert_eq!(ran.code, 0, "{ran:?}");
-    for text in ["Step 1/8 : FROM busybox", "Step 6/8 : RUN echo", "Successfully built ", "Successfully tagged app:latest"] {
+    for text in [
+        "Step 1/8 : FROM busybox",
+        "Step 6/8 : RUN echo",
+        "Successfully built ",
+        "Successfully tagged app:latest",
+    ] {
         assert!(ran.out.contains(text), "{text}: {}", ran.out);
     }
-    assert_eq!(engine.ok(&["run", "--rm", "app"]), "hello you\nfrom the context");
-    assert_eq!(engine.ok(&["run", "--rm", "app", "ls", "/app"]), "Dockerfile\ndata\nout");
-    assert_eq!(engine.ok(&["inspect", "-f", "{{.Config.User}} {{.Config.WorkingDir}}", "app"]), "1000 /app");
+    assert_eq!(
+        engine.ok(&["run", "--rm", "app"]),
+        "hello you\nfrom the context"
+    );
+    assert_eq!(
+        engine.ok(&["run", "--rm", "app", "ls", "/app"]),
+        "Dockerfile\ndata\nout"
+    );
+    assert_eq!(
+        engine.ok(&[
+            "inspect",
+            "-f",
+            "{{.Config.User}} {{.Config.WorkingDir}}",
+            "app"
+        ]),
+        "1000 /app"
+    );
 
     let id = engine.ok(&["images", "-q", "app"]);
-    let again = build(&engine, "a", &files, &["-t", "app", "--build-arg", "WHO=you"]);
+    let again = build(
+        &engine,
+        "a",
+        &files,
+        &["-t", "app", "--build-arg", "WHO=you"],
+    );
     assert_eq!(again.out.matches("Using cache").count(), 7, "{}", again.out);
     assert_eq!(engine.ok(&["images", "-q", "app"]), id, "the same image");
-    let other = build(&engine, "a", &files, &["-t", "app", "--build-arg", "WHO=me"]);
-    assert!(other.out.matches("Using cache").count() < 7, "{}", other.out);
+    let other = build(
+        &engine,
+        "a",
+        &files,
+        &["-t", "app", "--build-arg", "WHO=me"],
+    );
+    assert!(
+        other.out.matches("Using cache").count() < 7,
+        "{}",
+        other.out
+    );
     let quiet = build(&engine, "a", &files, &["-q"]);
-    assert!(quiet.out.starts_with("sha256:") && quiet.out.trim().len() == 71, "{quiet:?}");
+    assert!(
+        quiet.out.starts_with("sha256:") && quiet.out.trim().len() == 71,
+        "{quiet:?}"
+    );
 }
 
 #[test]
 fn several_stages() {
     let engine = Engine::start(BERTH);
     let dockerfile = "FROM busybox AS made\nRUN mkdir /out && echo built > /out/thing\nFROM busybox AS unused\nRUN false\nFROM scratch\nCOPY --from=made /out/ /\nCOPY --from=busybox /bin/busybox /bin/cat\nENTRYPOINT [\"/bin/cat\"]\nCMD [\"/thing\"]\n";
-    let ran = build(&engine, "s", &[("Dockerfile", dockerfile)], &["-t", "staged"]);
+    let ran = build(
+        &engine,
+        "s",
+        &[("Dockerfile", dockerfile)],
+        &["-t", "staged"],
+    );
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(engine.ok(&["run", "--rm", "staged"]), "built");
-    let ran = build(&engine, "s", &[("Dockerfile", dockerfile)], &["--target", "unused"]);
+    let ran = build(
+        &engine,
+        "s",
+        &[("Dockerfile", dockerfile)],
+        &["--target", "unused"],
+    );
     assert_ne!(ran.code, 0, "its RUN fails");
 }
 
@@ -49,8 +110,14 @@ fn several_stages() {
 fn failures_are_said_and_leave_nothing() {
     let engine = Engine::start(BERTH);
     for (dockerfile, says) in [
-        ("FROM busybox\nRUN exit 3\n", "The command '/bin/sh -c exit 3' returned a non-zero code: 3"),
-        ("FROM busybox\nNONSENSE x\n", "unknown instruction: NONSENSE"),
+        (
+            "FROM busybox\nRUN exit 3\n",
+            "The command '/bin/sh -c exit 3' returned a non-zero code: 3",
+        ),
+        (
+            "FROM busybox\nNONSENSE x\n",
+            "unknown instruction: NONSENSE",
+        ),
         ("FROM busybox\nCOPY missing /\n", "missing"),
         ("", "cannot be empty"),
         ("RUN true\n", "FROM"),
@@ -72,13 +139,28 @@ fn failures_are_said_and_leave_nothing() {
 fn nothing_of_the_host_stays_in_the_image() {
     let engine = Engine::start(BERTH);
     let dockerfile = "FROM busybox\nRUN env | sort > /env; touch /made\n";
-    let ran = build(&engine, "p", &[("Dockerfile", dockerfile)], &["-t", "clean"]);
+    let ran = build(
+        &engine,
+        "p",
+        &[("Dockerfile", dockerfile)],
+        &["-t", "clean"],
+    );
     assert_eq!(ran.code, 0, "{ran:?}");
     let env = engine.ok(&["inspect", "-f", "{{json .Config.Env}}", "clean"]);
-    assert!(!env.contains("SSL_CERT_FILE") && !env.to_lowercase().contains("proxy"), "{env}");
+    assert!(
+        !env.contains("SSL_CERT_FILE") && !env.to_lowercase().contains("proxy"),
+        "{env}"
+    );
     // The layer holds what the step wrote, and no mount point that berth needed.
     let file = engine.path("clean.tar");
     engine.ok(&["save", "-o", file.to_str().expect("a path"), "clean"]);
-    let left = engine.ok(&["run", "--rm", "clean", "sh", "-c", "ls -A /run /etc 2>/dev/null; ls -A / | sort"]);
+    let left = engine.ok(&[
+        "run",
+        "--rm",
+        "clean",
+        "sh",
+        "-c",
+        "ls -A /run /etc 2>/dev/null; ls -A / | sort",
+    ]);
     assert!(!left.contains("berth"), "{left}");
 }

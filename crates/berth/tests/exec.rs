@@ -7,21 +7,55 @@ const BERTH: &str = env!("CARGO_BIN_EXE_berth");
 #[test]
 fn exec() {
     let engine = Engine::start(BERTH);
-    engine.ok(&["run", "-d", "--name", "c", "-e", "A=1", "busybox", "sleep", "1000"]);
-    assert_eq!(engine.ok(&["exec", "c", "sh", "-c", "echo $A; hostname | wc -c"]), "1\n13");
+    engine.ok(&[
+        "run", "-d", "--name", "c", "-e", "A=1", "busybox", "sleep", "1000",
+    ]);
+    assert_eq!(
+        engine.ok(&["exec", "c", "sh", "-c", "echo $A; hostname | wc -c"]),
+        "1\n13"
+    );
     let ran = engine.run(&["exec", "c", "sh", "-c", "echo o; echo e >&2; exit 5"]);
     assert_eq!((ran.code, &*ran.out, &*ran.err), (5, "o\n", "e\n"));
-    assert_eq!(engine.ok(&["exec", "-e", "B=2", "-w", "/etc", "-u", "alice", "c", "sh", "-c", "echo $B $PWD $(id -u)"]), "2 /etc 1000");
+    assert_eq!(
+        engine.ok(&[
+            "exec",
+            "-e",
+            "B=2",
+            "-w",
+            "/etc",
+            "-u",
+            "alice",
+            "c",
+            "sh",
+            "-c",
+            "echo $B $PWD $(id -u)"
+        ]),
+        "2 /etc 1000"
+    );
     let ran = engine.run_with_input(&["exec", "-i", "c", "cat"], b"piped");
     assert_eq!(ran.out, "piped");
     let ran = engine.run(&["exec", "c", "no-such-program"]);
     assert_eq!(ran.code, 127, "{}", ran.err);
-    assert!(ran.err.contains("executable file not found") || ran.out.contains("executable file not found"), "{ran:?}");
+    assert!(
+        ran.err.contains("executable file not found")
+            || ran.out.contains("executable file not found"),
+        "{ran:?}"
+    );
     // It sees the same processes, and lies in the same cgroup.
-    assert_eq!(engine.ok(&["exec", "c", "cat", "/proc/1/cmdline"]).trim_end_matches('\0'), "sleep\01000");
-    assert_eq!(engine.ok(&["exec", "c", "grep", "CapEff", "/proc/self/status"]), "CapEff:\t00000000a80425fb");
+    assert_eq!(
+        engine
+            .ok(&["exec", "c", "cat", "/proc/1/cmdline"])
+            .trim_end_matches('\0'),
+        "sleep\01000"
+    );
+    assert_eq!(
+        engine.ok(&["exec", "c", "grep", "CapEff", "/proc/self/status"]),
+        "CapEff:\t00000000a80425fb"
+    );
     engine.ok(&["exec", "-d", "c", "touch", "/made"]);
-    testkit::wait::until("the detached process", || (engine.run(&["exec", "c", "ls", "/made"]).code == 0).then_some(()));
+    testkit::wait::until("the detached process", || {
+        (engine.run(&["exec", "c", "ls", "/made"]).code == 0).then_some(())
+    });
     let err = engine.fails(1, &["exec", "nobody", "true"]);
     assert!(err.contains("No such container: nobody"), "{err}");
     engine.ok(&["rm", "-f", "c"]);

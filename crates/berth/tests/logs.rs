@@ -10,13 +10,29 @@ const BERTH: &str = env!("CARGO_BIN_EXE_berth");
 #[test]
 fn logs() {
     let engine = Engine::start(BERTH);
-    engine.ok(&["run", "--name", "c", "busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done; echo bad >&2"]);
+    engine.ok(&[
+        "run",
+        "--name",
+        "c",
+        "busybox",
+        "sh",
+        "-c",
+        "for i in 1 2 3 4 5; do echo line $i; done; echo bad >&2",
+    ]);
     let all = engine.run(&["logs", "c"]);
-    assert_eq!((&*all.out, &*all.err), ("line 1\nline 2\nline 3\nline 4\nline 5\n", "bad\n"));
+    assert_eq!(
+        (&*all.out, &*all.err),
+        ("line 1\nline 2\nline 3\nline 4\nline 5\n", "bad\n")
+    );
     let tail = engine.run(&["logs", "--tail", "2", "c"]);
     assert_eq!((&*tail.out, &*tail.err), ("line 5\n", "bad\n"));
     let stamped = engine.ok(&["logs", "-t", "c"]);
-    let (stamp, rest) = stamped.lines().next().unwrap_or_default().split_once(' ').expect("a time stamp");
+    let (stamp, rest) = stamped
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_once(' ')
+        .expect("a time stamp");
     assert!(stamp.ends_with('Z') && stamp.len() == 30, "{stamp}");
     assert_eq!(rest, "line 1");
     assert_eq!(engine.run(&["logs", "--since", "1h", "c"]).out, all.out);
@@ -28,8 +44,23 @@ fn logs() {
 #[test]
 fn a_follower_sees_lines_as_they_come_and_ends_with_the_container() {
     let engine = Engine::start(BERTH);
-    engine.ok(&["run", "-d", "-i", "--name", "c", "busybox", "sh", "-c", "echo first; read x; echo second"]);
-    let mut follower = engine.berth().args(["logs", "-f", "c"]).stdout(Stdio::piped()).spawn().expect("berth logs");
+    engine.ok(&[
+        "run",
+        "-d",
+        "-i",
+        "--name",
+        "c",
+        "busybox",
+        "sh",
+        "-c",
+        "echo first; read x; echo second",
+    ]);
+    let mut follower = engine
+        .berth()
+        .args(["logs", "-f", "c"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("berth logs");
     let mut lines = BufReader::new(follower.stdout.take().expect("its output")).lines();
     assert_eq!(lines.next().expect("a line").expect("text"), "first");
     let ran = engine.run_with_input(&["attach", "--sig-proxy=false", "c"], b"go\n");

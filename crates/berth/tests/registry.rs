@@ -7,22 +7,46 @@ const BERTH: &str = env!("CARGO_BIN_EXE_berth");
 
 #[test]
 fn pushed_by_one_engine_pulled_by_another() {
-    let Some(registry) = Registry::start() else { return };
+    let Some(registry) = Registry::start() else {
+        return;
+    };
     let name = format!("{}/team/box:v1", registry.host());
     let one = Engine::start(BERTH);
     one.ok(&["tag", "busybox", &name]);
     let pushed = one.ok(&["push", &name]);
-    assert!(pushed.contains(&format!("The push refers to repository [{}/team/box]", registry.host())), "{pushed}");
-    assert!(pushed.contains("Pushed") && pushed.contains("v1: digest: sha256:"), "{pushed}");
+    assert!(
+        pushed.contains(&format!(
+            "The push refers to repository [{}/team/box]",
+            registry.host()
+        )),
+        "{pushed}"
+    );
+    assert!(
+        pushed.contains("Pushed") && pushed.contains("v1: digest: sha256:"),
+        "{pushed}"
+    );
     let again = one.ok(&["push", &name]);
     assert!(again.contains("Layer already exists"), "{again}");
 
     let two = Engine::start_empty(BERTH, &[]);
     let pulled = two.ok(&["pull", &name]);
-    assert!(pulled.contains("Pull complete") && pulled.contains(&format!("Status: Downloaded newer image for {name}")), "{pulled}");
-    assert_eq!(two.ok(&["images", "-q", "--no-trunc"]), one.ok(&["images", "-q", "--no-trunc", "busybox"]));
-    assert_eq!(two.ok(&["run", "--rm", &name, "echo", "travelled"]), "travelled");
-    assert!(two.ok(&["pull", &name]).contains("Image is up to date"), "a second pull fetches nothing");
+    assert!(
+        pulled.contains("Pull complete")
+            && pulled.contains(&format!("Status: Downloaded newer image for {name}")),
+        "{pulled}"
+    );
+    assert_eq!(
+        two.ok(&["images", "-q", "--no-trunc"]),
+        one.ok(&["images", "-q", "--no-trunc", "busybox"])
+    );
+    assert_eq!(
+        two.ok(&["run", "--rm", &name, "echo", "travelled"]),
+        "travelled"
+    );
+    assert!(
+        two.ok(&["pull", &name]).contains("Image is up to date"),
+        "a second pull fetches nothing"
+    );
     let digests = two.ok(&["inspect", "-f", "{{json .RepoDigests}}", &name]);
     assert!(digests.contains("/team/box@sha256:"), "{digests}");
 
@@ -30,7 +54,11 @@ fn pushed_by_one_engine_pulled_by_another() {
     two.ok(&["rmi", &name]);
     let ran = two.run(&["run", "--rm", &name, "echo", "again"]);
     assert_eq!((ran.code, &*ran.out), (0, "again\n"), "{ran:?}");
-    assert!(ran.err.contains(&format!("Unable to find image '{name}' locally")), "{ran:?}");
+    assert!(
+        ran.err
+            .contains(&format!("Unable to find image '{name}' locally")),
+        "{ran:?}"
+    );
 
     let err = two.fails(1, &["pull", &format!("{}/team/box:none", registry.host())]);
     assert!(err.contains("not found"), "{err}");
@@ -38,16 +66,32 @@ fn pushed_by_one_engine_pulled_by_another() {
 
 #[test]
 fn a_password_is_asked_for_and_kept() {
-    let Some(registry) = Registry::start_with_password() else { return };
+    let Some(registry) = Registry::start_with_password() else {
+        return;
+    };
     let engine = Engine::start(BERTH);
     let name = format!("{}/box", registry.host());
     engine.ok(&["tag", "busybox", &name]);
     let err = engine.fails(1, &["push", &name]);
-    assert!(err.contains("no basic auth credentials") || err.contains("authentication required") || err.contains("denied"), "{err}");
-    let ran = engine.run_with_input(&["login", "-u", "user", "--password-stdin", &registry.host()], b"wrong");
+    assert!(
+        err.contains("no basic auth credentials")
+            || err.contains("authentication required")
+            || err.contains("denied"),
+        "{err}"
+    );
+    let ran = engine.run_with_input(
+        &["login", "-u", "user", "--password-stdin", &registry.host()],
+        b"wrong",
+    );
     assert_ne!(ran.code, 0);
-    let ran = engine.run_with_input(&["login", "-u", "user", "--password-stdin", &registry.host()], b"secret");
-    assert!(ran.code == 0 && ran.out.contains("Login Succeeded"), "{ran:?}");
+    let ran = engine.run_with_input(
+        &["login", "-u", "user", "--password-stdin", &registry.host()],
+        b"secret",
+    );
+    assert!(
+        ran.code == 0 && ran.out.contains("Login Succeeded"),
+        "{ran:?}"
+    );
     engine.ok(&["push", &name]);
     engine.ok(&["rmi", &name]);
     engine.ok(&["pull", &name]);

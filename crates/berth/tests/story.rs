@@ -23,13 +23,21 @@ fn build_run_reach_push_pull_run_reach() {
     let app = root.join("examples/my-web-app");
     let app = app.to_str().expect("a path");
     let built = engine.ok(&["build", "-t", "my-web-app", app]);
-    assert!(built.ends_with("Successfully tagged my-web-app:latest"), "{built}");
+    assert!(
+        built.ends_with("Successfully tagged my-web-app:latest"),
+        "{built}"
+    );
 
     let port = free_port();
     engine.ok(&["run", "-d", "-p", &format!("{port}:5000"), "my-web-app"]);
-    assert_eq!(get_when_up(([127, 0, 0, 1], port).into(), "/").trim_end(), "Hello, World!");
+    assert_eq!(
+        get_when_up(([127, 0, 0, 1], port).into(), "/").trim_end(),
+        "Hello, World!"
+    );
 
-    let Some(registry) = Registry::start() else { return };
+    let Some(registry) = Registry::start() else {
+        return;
+    };
     let name = format!("{}/my-web-app", registry.host());
     engine.ok(&["tag", "my-web-app", &name]);
     engine.ok(&["push", &name]);
@@ -38,5 +46,8 @@ fn build_run_reach_push_pull_run_reach() {
     let port = free_port();
     let id = other.ok(&["create", "-p", &format!("{port}:5000"), &name]);
     other.ok(&["start", &id]);
-    assert_eq!(get_when_up(([127, 0, 0, 1], port).into(), "/").trim_end(), "Hello, World!");
+    assert_eq!(
+        get_when_up(([127, 0, 0, 1], port).into(), "/").trim_end(),
+        "Hello, World!"
+    );
 }

@@ -164,9 +164,7 @@ async fn tell(
                 StdStream::Stderr => format!("\u{1b}[91m{text}\u{1b}[0m"),
             })
         }
-        BuildEvent::Warning(text) => {
-            JsonMessage::stream(format!("\u{1b}[91m{text}\n\u{1b}[0m"))
-        }
+        BuildEvent::Warning(text) => JsonMessage::stream(format!("\u{1b}[91m{text}\n\u{1b}[0m")),
         BuildEvent::Pull(step) => {
             return match progress::message(step) {
                 Some(message) if !quiet => lines.send(&message).await,

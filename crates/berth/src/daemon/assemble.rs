@@ -47,21 +47,39 @@ impl Places {
                 .map(|dir| dir.join(path))
                 .with_context(|| format!("cannot find {what} {}", path.display()))
         };
-        let data_root = absolute(settings.data_root.as_deref().unwrap_or(DATA_ROOT.as_ref()), "--data-root")?;
-        let exec_root = absolute(settings.exec_root.as_deref().unwrap_or(EXEC_ROOT.as_ref()), "--exec-root")?;
-        let default_pidfile = if as_dockerd { PathBuf::from("/var/run/docker.pid") } else { exec_root.join("engine.pid") };
+        let data_root = absolute(
+            settings.data_root.as_deref().unwrap_or(DATA_ROOT.as_ref()),
+            "--data-root",
+        )?;
+        let exec_root = absolute(
+            settings.exec_root.as_deref().unwrap_or(EXEC_ROOT.as_ref()),
+            "--exec-root",
+        )?;
+        let default_pidfile = if as_dockerd {
+            PathBuf::from("/var/run/docker.pid")
+        } else {
+            exec_root.join("engine.pid")
+        };
         let hosts = match &settings.hosts[..] {
             [] if as_dockerd => vec![DOCKER_SOCKET.to_owned()],
-            [] if settings.exec_root.is_some() => vec![format!("unix://{}", exec_root.join("berth.sock").display())],
+            [] if settings.exec_root.is_some() => {
+                vec![format!("unix://{}", exec_root.join("berth.sock").display())]
+            }
             [] => vec![SOCKET.to_owned()],
             hosts => hosts.to_vec(),
         };
         let group = match settings.group.as_deref() {
             Some("") => None,
-            Some(name) => Some(group_id(name).with_context(|| format!("group {name} not found: create it, or leave out --group"))?),
+            Some(name) => Some(group_id(name).with_context(|| {
+                format!("group {name} not found: create it, or leave out --group")
+            })?),
             None => group_id("docker"),
         };
-        if settings.userns_remap.as_deref().is_some_and(|remap| !remap.is_empty()) {
+        if settings
+            .userns_remap
+            .as_deref()
+            .is_some_and(|remap| !remap.is_empty())
+        {
             bail!("--userns-remap is not supported yet: leave it out");
         }
         Ok(Self {
@@ -80,9 +98,14 @@ impl Places {
             return String::new();
         }
         // FNV-1a, 32 bits: short, and the same in every version of berth.
-        let hash = self.data_root.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-        });
+        let hash = self
+            .data_root
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .fold(0x811c_9dc5_u32, |hash, byte| {
+                (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+            });
         format!("{hash:08x}")
     }
 }
@@ -102,7 +125,9 @@ fn group_id(name: &str) -> Option<u32> {
 /// How registries are reached.
 pub fn client(settings: &Settings, environment: &Environment) -> anyhow::Result<Client> {
     let proxies = settings.proxies.clone().unwrap_or_default();
-    let proxy = |flag: &Option<String>, file: Option<String>, name| flag.clone().or(file).or_else(|| environment.proxy(name));
+    let proxy = |flag: &Option<String>, file: Option<String>, name| {
+        flag.clone().or(file).or_else(|| environment.proxy(name))
+    };
     let options = ClientOptions {
         mirrors: settings.registry_mirrors.clone(),
         insecure_registries: settings.insecure_registries.clone(),
@@ -145,9 +170,18 @@ pub fn engine(
         dns_options: settings.dns_opts.clone(),
         labels: settings.labels.clone(),
         ulimits: settings.default_ulimits.iter().map(ulimit).collect(),
-        shm_size: settings.default_shm_size.as_deref().map(bytes).transpose()?.unwrap_or(0),
+        shm_size: settings
+            .default_shm_size
+            .as_deref()
+            .map(bytes)
+            .transpose()?
+            .unwrap_or(0),
         init: settings.init.unwrap_or(false),
-        runtimes: settings.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.path.clone())).collect(),
+        runtimes: settings
+            .runtimes
+            .iter()
+            .map(|(name, runtime)| (name.clone(), runtime.path.clone()))
+            .collect(),
         proxies: environment.proxies.clone(),
         version: super::VERSION.to_owned(),
         commit: super::COMMIT.to_owned(),
@@ -156,7 +190,8 @@ pub fn engine(
 
 fn network(settings: &Settings, places: &Places) -> anyhow::Result<NetworkOptions> {
     let address = |text: &str, flag| -> anyhow::Result<IpAddr> {
-        text.parse().with_context(|| format!("invalid IP address {text:?} of {flag}"))
+        text.parse()
+            .with_context(|| format!("invalid IP address {text:?} of {flag}"))
     };
     let mut options = NetworkOptions::new(places.instance(), &places.exec_root);
     options.bip = settings
@@ -169,21 +204,40 @@ fn network(settings: &Settings, places: &Places) -> anyhow::Result<NetworkOption
         .default_address_pools
         .iter()
         .map(|pool| {
-            let base = pool.base.parse().with_context(|| format!("invalid base {:?} of --default-address-pool", pool.base))?;
-            Ok(AddressPool { base, size: pool.size })
+            let base = pool.base.parse().with_context(|| {
+                format!("invalid base {:?} of --default-address-pool", pool.base)
+            })?;
+            Ok(AddressPool {
+                base,
+                size: pool.size,
+            })
         })
         .collect::<anyhow::Result<_>>()?;
     options.mtu = settings.mtu.filter(|mtu| *mtu > 0);
-    options.default_binding = settings.ip.as_deref().map(|ip| address(ip, "--ip")).transpose()?.filter(|ip| !ip.is_unspecified());
+    options.default_binding = settings
+        .ip
+        .as_deref()
+        .map(|ip| address(ip, "--ip"))
+        .transpose()?
+        .filter(|ip| !ip.is_unspecified());
     options.icc = settings.icc.unwrap_or(true);
     options.masquerade = settings.ip_masq.unwrap_or(true);
     options.ip_forward = settings.ip_forward.unwrap_or(true);
-    options.dns = settings.dns.iter().map(|dns| address(dns, "--dns")).collect::<anyhow::Result<_>>()?;
+    options.dns = settings
+        .dns
+        .iter()
+        .map(|dns| address(dns, "--dns"))
+        .collect::<anyhow::Result<_>>()?;
     Ok(options)
 }
 
 /// The builder over an open engine.
-pub fn builder(settings: &Settings, environment: &Environment, places: &Places, engine: &Engine) -> BuilderOptions {
+pub fn builder(
+    settings: &Settings,
+    environment: &Environment,
+    places: &Places,
+    engine: &Engine,
+) -> BuilderOptions {
     let trust = settings.build_host_trust.unwrap_or(true);
     let host = if trust {
         HostAccess {
@@ -209,7 +263,9 @@ pub fn builder(settings: &Settings, environment: &Environment, places: &Places, 
 /// `64m`, `1g`, `1024`: bytes.
 fn bytes(text: &str) -> anyhow::Result<u64> {
     let text = text.trim().to_ascii_lowercase();
-    let digits = text.trim_end_matches('b').trim_end_matches(['k', 'm', 'g', 't']);
+    let digits = text
+        .trim_end_matches('b')
+        .trim_end_matches(['k', 'm', 'g', 't']);
     let shift = match text.trim_end_matches('b').as_bytes().last() {
         Some(b'k') => 10,
         Some(b'm') => 20,
@@ -217,8 +273,12 @@ fn bytes(text: &str) -> anyhow::Result<u64> {
         Some(b't') => 40,
         _ => 0,
     };
-    let number: u64 = digits.parse().with_context(|| format!("invalid size {text:?}"))?;
-    number.checked_mul(1 << shift).with_context(|| format!("size {text:?} is too large"))
+    let number: u64 = digits
+        .parse()
+        .with_context(|| format!("invalid size {text:?}"))?;
+    number
+        .checked_mul(1 << shift)
+        .with_context(|| format!("size {text:?} is too large"))
 }
 
 #[cfg(test)]
@@ -227,7 +287,12 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, expected) in [("1024", 1024), ("64m", 64 << 20), ("1G", 1 << 30), ("2kb", 2048)] {
+        for (text, expected) in [
+            ("1024", 1024),
+            ("64m", 64 << 20),
+            ("1G", 1 << 30),
+            ("2kb", 2048),
+        ] {
             assert_eq!(bytes(text).unwrap(), expected, "{text}");
         }
         assert!(bytes("x").is_err() && bytes("99999999999t").is_err());

@@ -9,5 +9,7 @@ pub fn sockets(pid: Option<&str>, count: Option<&str>) -> std::io::Result<Vec<Ow
     if !ours || count <= 0 {
         return Ok(Vec::new());
     }
-    (3..3 + count.min(64)).map(berth_sys::process::take_inherited_fd).collect()
+    (3..3 + count.min(64))
+        .map(berth_sys::process::take_inherited_fd)
+        .collect()
 }

@@ -89,13 +89,21 @@ fn run(args: &[OsString], as_dockerd: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// What must happen while there is one thread only, then the executor.
-fn start(invocation: &Invocation, places: Places, environment: Environment, notify: &Notify) -> anyhow::Result<()> {
+fn start(
+    invocation: &Invocation,
+    places: Places,
+    environment: Environment,
+    notify: &Notify,
+) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("the engine needs root to make namespaces and mounts: start it with sudo");
     }
     protect_own_file();
-    let sockets = inherited::sockets(environment.listen_pid.as_deref(), environment.listen_fds.as_deref())
-        .context("cannot take the sockets that systemd opened")?;
+    let sockets = inherited::sockets(
+        environment.listen_pid.as_deref(),
+        environment.listen_fds.as_deref(),
+    )
+    .context("cannot take the sockets that systemd opened")?;
     raise_descriptor_limit();
     lock::private_dir(&places.data_root)?;
     lock::private_dir(&places.exec_root)?;
@@ -108,7 +116,14 @@ fn start(invocation: &Invocation, places: Places, environment: Environment, noti
         .enable_all()
         .build()
         .context("cannot start the executor")?;
-    let served = executor.block_on(serve(invocation, places, environment, launcher, sockets, notify));
+    let served = executor.block_on(serve(
+        invocation,
+        places,
+        environment,
+        launcher,
+        sockets,
+        notify,
+    ));
     // Blocking work that is still under way may take its time; its effects are recorded or undone at the next start.
     executor.shutdown_timeout(Duration::from_secs(2));
     served
@@ -125,8 +140,11 @@ async fn serve(
     let settings = &invocation.settings;
     let client = assemble::client(settings, &environment)?;
     let options = assemble::engine(settings, &environment, &places, client.clone(), launcher)?;
-    let engine = Engine::open(options).await.context("cannot open the engine")?;
-    let builder = Builder::new(assemble::builder(settings, &environment, &places, &engine)).context("cannot open the builder")?;
+    let engine = Engine::open(options)
+        .await
+        .context("cannot open the engine")?;
+    let builder = Builder::new(assemble::builder(settings, &environment, &places, &engine))
+        .context("cannot open the builder")?;
     let router = berth_server::router(App {
         engine: engine.clone(),
         builder,
@@ -137,7 +155,12 @@ async fn serve(
     }
     let (end, ending) = watch::channel(false);
     let activity = Activity::default();
-    let serving = tokio::spawn(berth_server::serve(listeners, router, activity.clone(), ending));
+    let serving = tokio::spawn(berth_server::serve(
+        listeners,
+        router,
+        activity.clone(),
+        ending,
+    ));
     notify.ready();
     wait_for_the_end(invocation.on_demand, &engine, &activity).await?;
     notify.stopping();
@@ -148,7 +171,11 @@ async fn serve(
     Ok(())
 }
 
-async fn listen(settings: &Settings, places: &Places, sockets: Vec<std::os::fd::OwnedFd>) -> anyhow::Result<Vec<Listener>> {
+async fn listen(
+    settings: &Settings,
+    places: &Places,
+    sockets: Vec<std::os::fd::OwnedFd>,
+) -> anyhow::Result<Vec<Listener>> {
     let tls = tls::server_config(settings)?;
     let mut listeners = Vec::new();
     let mut sockets = Some(sockets);
@@ -156,14 +183,19 @@ async fn listen(settings: &Settings, places: &Places, sockets: Vec<std::os::fd::
         if host.starts_with("fd://") {
             let inherited = sockets.take().unwrap_or_default();
             if inherited.is_empty() {
-                bail!("no sockets found via socket activation: make sure that systemd started this engine");
+                bail!(
+                    "no sockets found via socket activation: make sure that systemd started this engine"
+                );
             }
             for socket in inherited {
                 listeners.push(Listener::inherited(socket)?);
             }
         } else {
             if tls.is_none() && host.starts_with("tcp://") {
-                tracing::warn!(host, "the API is served without TLS: whoever reaches this address is root on this machine");
+                tracing::warn!(
+                    host,
+                    "the API is served without TLS: whoever reaches this address is root on this machine"
+                );
             }
             listeners.push(Listener::bind(host, places.group, tls.as_ref()).await?);
         }
@@ -172,7 +204,11 @@ async fn listen(settings: &Settings, places: &Places, sockets: Vec<std::os::fd::
 }
 
 /// SIGTERM and SIGINT end the engine; so does having nothing to look after, where it was started on demand.
-async fn wait_for_the_end(on_demand: bool, engine: &Engine, activity: &Activity) -> anyhow::Result<()> {
+async fn wait_for_the_end(
+    on_demand: bool,
+    engine: &Engine,
+    activity: &Activity,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -211,7 +247,9 @@ fn protect_own_file() {
         return;
     }
     let text = |bytes: Vec<u8>| std::ffi::CString::new(bytes).ok();
-    let args: Vec<_> = std::env::args_os().filter_map(|arg| text(arg.into_vec())).collect();
+    let args: Vec<_> = std::env::args_os()
+        .filter_map(|arg| text(arg.into_vec()))
+        .collect();
     let env: Vec<_> = std::env::vars_os()
         .filter_map(|(name, value)| {
             let mut pair = name.into_vec();
@@ -244,8 +282,13 @@ fn start_log(settings: &Settings) {
         Some(level @ ("trace" | "debug" | "info" | "warn" | "error")) => level,
         _ => "info",
     };
-    let filter = EnvFilter::new(format!("warn,berth={level},berth_engine={level},berth_build={level},berth_server={level},berth_store={level},berth_network={level},berth_runtime={level},berth_distribution={level}"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter = EnvFilter::new(format!(
+        "warn,berth={level},berth_engine={level},berth_build={level},berth_server={level},berth_store={level},berth_network={level},berth_runtime={level},berth_distribution={level}"
+    ));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     let ansi = settings.raw_logs != Some(true) && rustix::termios::isatty(rustix::stdio::stderr());
     if settings.log_format.as_deref() == Some("json") {
         log.json().init();

@@ -311,10 +311,28 @@ pub struct Ignored {
 
 /// Keys of `daemon.json` that berth reads over.
 const IGNORED_KEYS: [&str; 22] = [
-    "live-restore", "userland-proxy", "userland-proxy-path", "iptables", "ip6tables", "firewall-backend",
-    "containerd", "containerd-namespace", "containerd-plugin-namespace", "experimental", "exec-opts",
-    "storage-opts", "metrics-addr", "selinux-enabled", "init-path", "oom-score-adjust", "features", "builder",
-    "allow-nondistributable-artifacts", "ip-forward-no-drop", "ipv6", "swarm-default-advertise-addr",
+    "live-restore",
+    "userland-proxy",
+    "userland-proxy-path",
+    "iptables",
+    "ip6tables",
+    "firewall-backend",
+    "containerd",
+    "containerd-namespace",
+    "containerd-plugin-namespace",
+    "experimental",
+    "exec-opts",
+    "storage-opts",
+    "metrics-addr",
+    "selinux-enabled",
+    "init-path",
+    "oom-score-adjust",
+    "features",
+    "builder",
+    "allow-nondistributable-artifacts",
+    "ip-forward-no-drop",
+    "ipv6",
+    "swarm-default-advertise-addr",
 ];
 
 impl Invocation {
@@ -331,10 +349,12 @@ impl Invocation {
         };
         let named = matches.value_source("config_file") == Some(ValueSource::CommandLine);
         if let Some(file) = read_file(&invocation.config_file, named)? {
-            invocation
-                .settings
-                .merge(file, &matches)
-                .with_context(|| format!("unable to configure the engine with file {}", invocation.config_file.display()))?;
+            invocation.settings.merge(file, &matches).with_context(|| {
+                format!(
+                    "unable to configure the engine with file {}",
+                    invocation.config_file.display()
+                )
+            })?;
         }
         Ok(Ok(invocation))
     }
@@ -346,20 +366,32 @@ impl Settings {
         let known = Self::augment_args(clap::Command::new("settings"));
         let ids: BTreeMap<String, String> = known
             .get_arguments()
-            .map(|arg| (arg.get_id().as_str().replace('_', "-"), arg.get_id().to_string()))
+            .map(|arg| {
+                (
+                    arg.get_id().as_str().replace('_', "-"),
+                    arg.get_id().to_string(),
+                )
+            })
             .collect();
         let mut both = Vec::new();
         let mut unknown = Vec::new();
         for key in file.keys() {
             match ids.get(key.as_str()) {
-                Some(id) if matches.value_source(id) == Some(ValueSource::CommandLine) => both.push(key.as_str()),
+                Some(id) if matches.value_source(id) == Some(ValueSource::CommandLine) => {
+                    both.push(key.as_str())
+                }
                 Some(_) => {}
-                None if key == "proxies" || key == "host-gateway-ip" || IGNORED_KEYS.contains(&key.as_str()) => {}
+                None if key == "proxies"
+                    || key == "host-gateway-ip"
+                    || IGNORED_KEYS.contains(&key.as_str()) => {}
                 None => unknown.push(key.as_str()),
             }
         }
         if !unknown.is_empty() {
-            bail!("the following directives don't match any configuration option: {}", unknown.join(", "));
+            bail!(
+                "the following directives don't match any configuration option: {}",
+                unknown.join(", ")
+            );
         }
         if !both.is_empty() {
             bail!(
@@ -398,16 +430,26 @@ fn read_file(path: &Path, named: bool) -> anyhow::Result<Option<Map<String, Valu
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !named => return Ok(None),
-        Err(e) => return Err(e).with_context(|| format!("unable to configure the engine with file {}", path.display())),
+        Err(e) => {
+            return Err(e).with_context(|| {
+                format!(
+                    "unable to configure the engine with file {}",
+                    path.display()
+                )
+            });
+        }
     };
     let mut text = String::new();
     file.take(CONFIG_MAX).read_to_string(&mut text)?;
     if text.trim().is_empty() {
         return Ok(None);
     }
-    serde_json::from_str(&text)
-        .map(Some)
-        .with_context(|| format!("unable to configure the engine with file {}: invalid JSON", path.display()))
+    serde_json::from_str(&text).map(Some).with_context(|| {
+        format!(
+            "unable to configure the engine with file {}: invalid JSON",
+            path.display()
+        )
+    })
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {
@@ -418,16 +460,29 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 }
 
 fn parse_pool(text: &str) -> Result<AddressPool, String> {
-    let mut pool = AddressPool { base: String::new(), size: 0 };
+    let mut pool = AddressPool {
+        base: String::new(),
+        size: 0,
+    };
     for field in text.split(',') {
         match field.split_once('=') {
             Some(("base", base)) => pool.base = base.to_owned(),
-            Some(("size", size)) => pool.size = size.parse().map_err(|_| format!("invalid size {size:?} in {text:?}"))?,
-            _ => return Err(format!("invalid address pool {text:?}: expected base=CIDR,size=N")),
+            Some(("size", size)) => {
+                pool.size = size
+                    .parse()
+                    .map_err(|_| format!("invalid size {size:?} in {text:?}"))?
+            }
+            _ => {
+                return Err(format!(
+                    "invalid address pool {text:?}: expected base=CIDR,size=N"
+                ));
+            }
         }
     }
     if pool.base.is_empty() || pool.size == 0 {
-        return Err(format!("invalid address pool {text:?}: expected base=CIDR,size=N"));
+        return Err(format!(
+            "invalid address pool {text:?}: expected base=CIDR,size=N"
+        ));
     }
     Ok(pool)
 }
@@ -445,19 +500,35 @@ fn parse_ulimit(text: &str) -> Result<Ulimit, String> {
 
 fn parse_runtime(text: &str) -> Result<(String, Runtime), String> {
     let (name, path) = parse_pair(text)?;
-    Ok((name, Runtime { path: path.into(), args: Vec::new() }))
+    Ok((
+        name,
+        Runtime {
+            path: path.into(),
+            args: Vec::new(),
+        },
+    ))
 }
 
-fn pairs<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
-    Ok(BTreeMap::<String, String>::deserialize(deserializer)?.into_iter().collect())
+fn pairs<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<(String, String)>, D::Error> {
+    Ok(BTreeMap::<String, String>::deserialize(deserializer)?
+        .into_iter()
+        .collect())
 }
 
 fn ulimits<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Ulimit>, D::Error> {
-    Ok(BTreeMap::<String, Ulimit>::deserialize(deserializer)?.into_values().collect())
+    Ok(BTreeMap::<String, Ulimit>::deserialize(deserializer)?
+        .into_values()
+        .collect())
 }
 
-fn runtimes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Runtime)>, D::Error> {
-    Ok(BTreeMap::<String, Runtime>::deserialize(deserializer)?.into_iter().collect())
+fn runtimes<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<(String, Runtime)>, D::Error> {
+    Ok(BTreeMap::<String, Runtime>::deserialize(deserializer)?
+        .into_iter()
+        .collect())
 }
 
 #[cfg(test)]
@@ -485,16 +556,40 @@ mod tests {
     #[test]
     fn flags() {
         let settings = parse(
-            &["-H", "unix:///a", "-H", "tcp://127.0.0.1:1", "--icc=false", "-D", "--mtu", "1400", "--log-opt", "max-size=1m",
-              "--default-address-pool", "base=10.0.0.0/8,size=24", "--default-ulimit", "nofile=1:2", "--live-restore"],
+            &[
+                "-H",
+                "unix:///a",
+                "-H",
+                "tcp://127.0.0.1:1",
+                "--icc=false",
+                "-D",
+                "--mtu",
+                "1400",
+                "--log-opt",
+                "max-size=1m",
+                "--default-address-pool",
+                "base=10.0.0.0/8,size=24",
+                "--default-ulimit",
+                "nofile=1:2",
+                "--live-restore",
+            ],
             None,
         )
         .unwrap();
         assert_eq!(settings.hosts, ["unix:///a", "tcp://127.0.0.1:1"]);
-        assert_eq!((settings.icc, settings.debug, settings.mtu), (Some(false), Some(true), Some(1400)));
+        assert_eq!(
+            (settings.icc, settings.debug, settings.mtu),
+            (Some(false), Some(true), Some(1400))
+        );
         assert_eq!(settings.log_opts, [("max-size".into(), "1m".into())]);
         assert_eq!(settings.default_address_pools[0].size, 24);
-        assert_eq!((settings.default_ulimits[0].soft, settings.default_ulimits[0].hard), (1, 2));
+        assert_eq!(
+            (
+                settings.default_ulimits[0].soft,
+                settings.default_ulimits[0].hard
+            ),
+            (1, 2)
+        );
     }
 
     #[test]
@@ -517,8 +612,16 @@ mod tests {
     #[test]
     fn refused() {
         for (args, file, says) in [
-            (&["--bip", "1.2.3.4/24"][..], r#"{"bip":"1.2.3.5/24"}"#, "specified both as a flag and in the configuration file: bip"),
-            (&[][..], r#"{"nonsense":1}"#, "don't match any configuration option: nonsense"),
+            (
+                &["--bip", "1.2.3.4/24"][..],
+                r#"{"bip":"1.2.3.5/24"}"#,
+                "specified both as a flag and in the configuration file: bip",
+            ),
+            (
+                &[][..],
+                r#"{"nonsense":1}"#,
+                "don't match any configuration option: nonsense",
+            ),
             (&[][..], "{", "invalid JSON"),
         ] {
             let error = format!("{:#}", parse(args, Some(file)).unwrap_err());

@@ -19,17 +19,22 @@ pub fn server_config(settings: &Settings) -> anyhow::Result<Option<Arc<ServerCon
     if !verify && settings.tls != Some(true) {
         return Ok(None);
     }
-    let file = |given: &Option<PathBuf>, name: &str| given.clone().unwrap_or_else(|| Path::new(DIR).join(name));
+    let file = |given: &Option<PathBuf>, name: &str| {
+        given.clone().unwrap_or_else(|| Path::new(DIR).join(name))
+    };
     let certificate = file(&settings.tlscert, "cert.pem");
     let chain = certificates(&certificate)?;
     let key_file = file(&settings.tlskey, "key.pem");
-    let key = PrivateKeyDer::from_pem_file(&key_file).with_context(|| format!("cannot read the TLS key {}", key_file.display()))?;
+    let key = PrivateKeyDer::from_pem_file(&key_file)
+        .with_context(|| format!("cannot read the TLS key {}", key_file.display()))?;
     let builder = ServerConfig::builder();
     let builder = if verify {
         let ca = file(&settings.tlscacert, "ca.pem");
         let mut roots = RootCertStore::empty();
         for certificate in certificates(&ca)? {
-            roots.add(certificate).with_context(|| format!("cannot use the CA certificate {}", ca.display()))?;
+            roots
+                .add(certificate)
+                .with_context(|| format!("cannot use the CA certificate {}", ca.display()))?;
         }
         builder.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build()?)
     } else {
