@@ -10,6 +10,8 @@ use super::mount::Mount;
 use super::words::{self, Arguments};
 use crate::{Error, Result};
 
+/// Instructions a Dockerfile may have.
+const INSTRUCTIONS_MAX: usize = 10_000;
 /// All instructions, for suggestions.
 const NAMES: [&str; 18] = [
     "ADD",
@@ -46,6 +48,11 @@ pub(crate) fn parse(text: &str, name: &str) -> Result<Dockerfile> {
         escape: lexed.escape,
         warnings: lexed.warnings,
     };
+    if lexed.lines.len() > INSTRUCTIONS_MAX {
+        return Err(Error::invalid(format!(
+            "{name} has more than {INSTRUCTIONS_MAX} instructions"
+        )));
+    }
     for line in &lexed.lines {
         let parsed = parse_line(line, lexed.escape).map_err(|e| at_line(e, line.number))?;
         match (parsed, file.stages.last_mut()) {
@@ -104,7 +111,7 @@ struct Request<'a> {
 }
 
 fn parse_line(line: &Line, escape: char) -> Result<Parsed> {
-    let (name, flags, rest) = words::split_command(&line.text, escape);
+    let (name, flags, rest) = words::split_command(&line.text);
     let request = Request {
         line,
         flags,

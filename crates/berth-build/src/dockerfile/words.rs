@@ -10,13 +10,13 @@ pub(super) enum Arguments {
 }
 
 /// `NAME --flag=value … rest`: the name as written, the flags with their dashes, the rest.
-pub(super) fn split_command(line: &str, escape: char) -> (String, Vec<String>, String) {
+pub(super) fn split_command(line: &str) -> (String, Vec<String>, String) {
     let line = line.trim();
     let (name, rest) = match line.find(is_blank) {
         Some(end) => (&line[..end], line[end..].trim()),
         None => (line, ""),
     };
-    let (flags, rest) = take_flags(rest, escape);
+    let (flags, rest) = take_flags(rest);
     (name.to_owned(), flags, rest.trim().to_owned())
 }
 
@@ -26,7 +26,7 @@ fn is_blank(c: char) -> bool {
 }
 
 /// Takes leading `--flag` words off, with quotes and backslashes removed; `--` alone ends them.
-fn take_flags(text: &str, _escape: char) -> (Vec<String>, &str) {
+fn take_flags(text: &str) -> (Vec<String>, &str) {
     let mut flags = Vec::new();
     let mut rest = text.trim_start();
     while rest.starts_with("--") {
@@ -190,7 +190,7 @@ mod tests {
             ("RUN", "RUN", vec![], ""),
             ("RUN -c", "RUN", vec![], "-c"),
         ] {
-            let (n, f, r) = split_command(line, '\\');
+            let (n, f, r) = split_command(line);
             assert_eq!(
                 (n.as_str(), f, r.as_str()),
                 (name, flags.iter().map(|s| s.to_string()).collect(), rest),

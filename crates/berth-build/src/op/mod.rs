@@ -1,8 +1,11 @@
 //! Instructions that make layers, a file each.
 
+mod caches;
 pub(crate) mod copy;
 mod mounts;
 pub(crate) mod run;
+mod snapshot;
 pub(crate) mod workdir;
 
-pub(crate) use mounts::{Caches, sweep};
+pub(crate) use caches::Caches;
+pub(crate) use snapshot::sweep;

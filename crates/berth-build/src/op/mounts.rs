@@ -4,21 +4,20 @@
 //! time of the step: the image's own directories lie over it, nothing is made in the snapshot, and
 //! so nothing of it can get into the new layer.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use berth_spec::Digest;
-use berth_store::Store;
 use berth_sys::root::RootFd;
 use rustix::fs::{Mode, OFlags};
 
+use super::caches::CacheHold;
+use super::snapshot::SnapshotGuard;
 use crate::copy::{Item, Manner, NewLayer};
-use crate::dockerfile::{Expander, Heredoc, Mount, MountKind, Sharing, Variables};
+use crate::dockerfile::{Expander, Heredoc, Mount, MountKind, Variables};
 use crate::ignore::{Ignore, clean};
 use crate::output::random_id;
 use crate::solve::{Solver, State};
@@ -29,8 +28,16 @@ use crate::{Error, ErrorKind, Result, StepMount};
 pub(super) const CA_BUNDLE: &str = "/dev/berth/ca-certificates.crt";
 /// Where scripts of `RUN <<EOF` with a `#!` are.
 pub(super) const PIPES: &str = "/dev/pipes";
-/// How often a wait for a cache looks whether the build was cancelled.
-const CANCEL_CHECK: Duration = Duration::from_millis(100);
+
+/// What every step has mounted, and whether it is a directory.
+const OWN_POINTS: [(&str, bool); 6] = [
+    ("/proc", true),
+    ("/sys", true),
+    ("/dev", true),
+    ("/etc/resolv.conf", false),
+    ("/etc/hosts", false),
+    ("/etc/hostname", false),
+];
 
 /// Mounts with their variables expanded, and what they add to the vertex key.
 pub(super) struct Wanted {
@@ -352,25 +359,32 @@ fn failed(what: &str, error: std::io::Error) -> Error {
     .into()
 }
 
-/// The layer with all mount points, to be put below the others.
-pub(super) fn mount_points(solver: &Solver, points: &[(String, bool)]) -> Result<Digest> {
+/// A layer with the mount points that the image lacks, to be put below the others; none where it
+/// lacks none. Links of the image are followed: what has to be there is where they lead.
+pub(super) fn mount_points(
+    solver: &Solver,
+    layers: &[Digest],
+    points: &[(String, bool)],
+) -> Result<Option<Digest>> {
+    let image = Rootfs::open(solver.store(), layers)?;
     let nothing = Rootfs::open(solver.store(), &[])?;
-    let mut layer = NewLayer::new(&nothing, 0);
-    for directory in ["/proc", "/sys", "/dev"] {
-        layer.make_directory(directory, None)?;
-    }
     let empty = Archive::of_file("empty", &mut &b""[..], &solver.job.options.tmp(), 0o644, 0)?;
-    let files =
-        ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"].map(|path| (path.to_owned(), false));
-    for (path, is_dir) in files.iter().chain(points) {
-        let own = ["/dev/", "/proc/", "/sys/"]
+    let mut layer = NewLayer::new(&nothing, 0);
+    let own = OWN_POINTS.map(|(path, is_dir)| (path.to_owned(), is_dir));
+    for (path, is_dir) in own.iter().chain(points) {
+        if ["/dev/", "/proc/", "/sys/"]
             .iter()
-            .any(|above| path.starts_with(above));
-        if own {
+            .any(|above| path.starts_with(above))
+        {
             continue;
         }
+        let found = source::resolve(&|path| image.stat(path), Path::new(path), true)?;
+        if found.node.is_some() {
+            continue;
+        }
+        let path = shown(&found.path);
         if *is_dir {
-            layer.make_directory(path, None)?;
+            layer.make_directory(&path, None)?;
             continue;
         }
         let item = Item {
@@ -379,182 +393,12 @@ pub(super) fn mount_points(solver: &Solver, points: &[(String, bool)]) -> Result
             name: PathBuf::from("empty"),
             unpacked: false,
         };
-        layer.copy(&[item], path, &Manner::default())?;
+        layer.copy(&[item], &path, &Manner::default())?;
+    }
+    if layer.is_empty() {
+        return Ok(None);
     }
     let layers = solver.store().layers();
-    Ok(layers
-        .import(&solver.lease, &mut layer.stream(), None)?
-        .diff_id)
-}
-
-/// What the keys of builds' snapshots begin with, so that none outlives the engine that made it.
-const SNAPSHOT_PREFIX: &str = "build-";
-
-/// A snapshot that goes with the value.
-pub(super) struct SnapshotGuard {
-    store: Store,
-    pub(super) key: String,
-}
-
-impl SnapshotGuard {
-    /// Makes a snapshot over `layers`.
-    pub(super) fn create(store: &Store, id: &str, layers: &[Digest]) -> Result<Self> {
-        let key = format!("{SNAPSHOT_PREFIX}{id}");
-        store.snapshots().create(&key, layers)?;
-        Ok(SnapshotGuard {
-            store: store.clone(),
-            key,
-        })
-    }
-}
-
-/// Removes the snapshots of builds that were under way when an earlier engine died.
-pub(crate) fn sweep(store: &Store) -> Result<()> {
-    for key in store.snapshots().list()? {
-        if key.starts_with(SNAPSHOT_PREFIX) {
-            store.snapshots().remove(&key)?;
-        }
-    }
-    Ok(())
-}
-
-impl Drop for SnapshotGuard {
-    fn drop(&mut self) {
-        if let Err(error) = self.store.snapshots().remove(&self.key) {
-            tracing::warn!(snapshot = %self.key, %error, "cannot remove a build step's snapshot");
-        }
-    }
-}
-
-/// Who uses which cache mounts. Builds of one engine share it.
-#[derive(Clone, Default)]
-pub(crate) struct Caches(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    /// Users by directory name; -1 for one that wants to be alone.
-    users: Mutex<HashMap<String, i64>>,
-    changed: Condvar,
-}
-
-/// The use of one cache; ends with the value.
-struct CacheHold {
-    caches: Caches,
-    name: String,
-}
-
-impl Caches {
-    fn users(&self) -> MutexGuard<'_, HashMap<String, i64>> {
-        self.0.users.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until the cache `id` may be used that way. A private one that is taken is a new one.
-    fn hold(
-        &self,
-        id: &str,
-        sharing: Sharing,
-        cancel: &tokio_util::sync::CancellationToken,
-    ) -> Result<CacheHold> {
-        let base = blake3::hash(id.as_bytes()).to_hex();
-        let mut users = self.users();
-        let mut number = 0;
-        loop {
-            let name = match number {
-                0 => base.to_string(),
-                n => format!("{base}-{n}"),
-            };
-            let count = users.get(&name).copied().unwrap_or(0);
-            let free = match sharing {
-                Sharing::Shared => count >= 0,
-                Sharing::Locked | Sharing::Private => count == 0,
-            };
-            if free {
-                let now = if sharing == Sharing::Shared {
-                    count + 1
-                } else {
-                    -1
-                };
-                users.insert(name.clone(), now);
-                let caches = self.clone();
-                return Ok(CacheHold { caches, name });
-            }
-            if sharing == Sharing::Private {
-                number += 1;
-                continue;
-            }
-            if cancel.is_cancelled() {
-                return Err(Error::cancelled());
-            }
-            let waited = self.0.changed.wait_timeout(users, CANCEL_CHECK);
-            users = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Removes the directories below `root` that nobody uses; answers their bytes.
-    pub(crate) fn prune(&self, root: &Path) -> std::io::Result<u64> {
-        let users = self.users();
-        let mut bytes = 0;
-        for entry in std::fs::read_dir(root)? {
-            let entry = entry?;
-            if users.contains_key(&*entry.file_name().to_string_lossy()) {
-                continue;
-            }
-            bytes += size(&entry.path())?;
-            std::fs::remove_dir_all(entry.path())?;
-        }
-        Ok(bytes)
-    }
-}
-
-/// Bytes on disk of a directory of ours and all in it.
-fn size(path: &Path) -> std::io::Result<u64> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::symlink_metadata(path)?;
-    let mut bytes = metadata.blocks() * 512;
-    if metadata.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            bytes += size(&entry?.path())?;
-        }
-    }
-    Ok(bytes)
-}
-
-impl Drop for CacheHold {
-    fn drop(&mut self) {
-        let mut users = self.caches.users();
-        match users.get_mut(&self.name) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(users.remove(&self.name)),
-        }
-        drop(users);
-        self.caches.0.changed.notify_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn caches_are_shared_locked_or_private() {
-        let caches = Caches::default();
-        let cancel = tokio_util::sync::CancellationToken::new();
-        let one = caches.hold("a", Sharing::Shared, &cancel).unwrap();
-        let two = caches.hold("a", Sharing::Shared, &cancel).unwrap();
-        assert_eq!(one.name, two.name);
-        let alone = caches.hold("a", Sharing::Private, &cancel).unwrap();
-        assert_ne!(alone.name, one.name);
-        cancel.cancel();
-        assert!(caches.hold("a", Sharing::Locked, &cancel).is_err());
-        drop((one, two));
-        assert!(caches.hold("a", Sharing::Locked, &cancel).is_ok());
-        assert!(
-            caches
-                .hold("../b", Sharing::Shared, &cancel)
-                .unwrap()
-                .name
-                .len()
-                == 64
-        );
-    }
+    let layer = layers.import(&solver.lease, &mut layer.stream(), None)?;
+    Ok(Some(layer.diff_id))
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use berth_spec::oci::image::ExecConfig;
 
-use super::mounts::{self, CA_BUNDLE, PIPES, SnapshotGuard};
+use super::mounts::{self, CA_BUNDLE, PIPES};
+use super::snapshot::SnapshotGuard;
 use crate::cache::Outcome;
 use crate::dockerfile::{Run, Variables};
 use crate::graph::KeyMaker;
@@ -157,8 +158,11 @@ fn execute(
     env.extend(values.iter().map(|(name, value)| format!("{name}={value}")));
     env.append(&mut prepared.env);
     add_host(&mut env, &host.env, trusted);
-    let mut layers = vec![mounts::mount_points(solver, &prepared.points)?];
-    layers.extend_from_slice(state.layers());
+    let points = mounts::mount_points(solver, state.layers(), &prepared.points)?;
+    let layers: Vec<_> = points
+        .into_iter()
+        .chain(state.layers().iter().cloned())
+        .collect();
     let snapshot = SnapshotGuard::create(solver.store(), id, &layers)?;
     let request = &solver.job.request;
     let step = RunStep {

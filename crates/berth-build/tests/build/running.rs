@@ -51,6 +51,22 @@ fn mount_points_leave_no_trace() {
 }
 
 #[test]
+fn mount_points_behind_links_leave_no_trace_either() {
+    let Some(bench) = Bench::new() else { return };
+    let links = [
+        File::Link("r/etc/resolv.conf", "../run/resolve/stub.conf"),
+        File::Link("r/x", "/var/lib/x"),
+    ];
+    let id = bench.ok(
+        "FROM busybox\nCOPY r /\nRUN --mount=type=tmpfs,target=/x/y \
+         ls -d /run/resolve/stub.conf /var/lib/x/y && touch /made\n",
+        &links,
+    );
+    assert_eq!(bench.last_layer(&id), ["made"]);
+    assert!(!bench.has(&id, "/run") && !bench.has(&id, "/var/lib"));
+}
+
+#[test]
 fn changes_become_a_layer() {
     let Some(bench) = Bench::new() else { return };
     let id = bench.ok(
