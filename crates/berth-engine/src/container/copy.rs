@@ -1,5 +1,6 @@
 //! Copying files into and out of a container.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,8 +9,9 @@ use berth_store::tree::{PackOptions, UnpackOptions, pack, unpack};
 use rustix::fs::{FileType, Stat};
 use tokio::io::AsyncRead;
 
+use super::plan::user::Accounts;
 use super::record::Container;
-use super::root::{self, Place};
+use super::root::{self, Access, Place};
 use crate::crossing::blocking;
 use crate::pipe::{blocking_reader, produce};
 use crate::{ByteStream, Engine, Error, Result};
@@ -19,7 +21,8 @@ use crate::{ByteStream, Engine, Error, Result};
 pub struct CopyInOptions {
     /// A directory does not take the place of a file, nor a file that of a directory.
     pub no_overwrite_dir_non_dir: bool,
-    /// Owners are those of the archive, as numbers; else root's.
+    /// Everything belongs to the container's user (`--user`, or that of its image). Else, and where it
+    /// has none, owners are those of the archive, as numbers.
     pub copy_uid_gid: bool,
 }
 
@@ -44,30 +47,53 @@ pub async fn copy_in(
 ) -> Result<()> {
     let container = engine.0.containers.find(id)?;
     let _key = hold_idle(&container).await;
-    let (engine, container, path) = (engine.clone(), container.clone(), path.to_owned());
-    blocking(move || {
-        let place = root::open(&engine, &container, &path)?;
-        let stat = place
-            .root
-            .stat(&place.path)
-            .map_err(|_| not_found(&container, &path))?;
-        if kind(&stat) != FileType::Directory {
-            return Err(Error::invalid("extraction point is not a directory"));
-        }
-        if !place.writable {
-            return Err(Error::forbidden("container rootfs is marked read-only"));
-        }
-        let mut tar = blocking_reader(tar);
-        let mut plain = berth_store::layer::decompress(&mut tar)?;
-        let options = UnpackOptions {
-            no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir,
-            keep_directories: true,
-            ..UnpackOptions::default()
-        };
-        unpack(&place.root, &place.path, &mut plain, &options)?;
-        Ok(())
-    })
-    .await
+    {
+        let (engine, container, path) = (engine.clone(), container.clone(), path.to_owned());
+        blocking(move || extract(&engine, &container, &path, options, tar)).await?;
+    }
+    super::tell(engine, &container, "extract-to-dir", BTreeMap::new());
+    Ok(())
+}
+
+fn extract(
+    engine: &Engine,
+    container: &Arc<Container>,
+    path: &str,
+    options: CopyInOptions,
+    tar: impl AsyncRead + Send + Unpin + 'static,
+) -> Result<()> {
+    let place = root::open(engine, container, path, Access::Write)?;
+    let stat = place
+        .root
+        .stat(&place.path)
+        .map_err(|_| not_found(container, path))?;
+    if kind(&stat) != FileType::Directory {
+        return Err(Error::invalid("extraction point is not a directory"));
+    }
+    let mut tar = blocking_reader(tar);
+    let mut plain = berth_store::layer::decompress(&mut tar)?;
+    let options = UnpackOptions {
+        no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir,
+        keep_directories: true,
+        owner: match options.copy_uid_gid {
+            true => own_user(engine, container)?,
+            false => None,
+        },
+        ..UnpackOptions::default()
+    };
+    unpack(&place.root, &place.path, &mut plain, &options)?;
+    Ok(())
+}
+
+/// The container's user and group, if it has one of its own.
+fn own_user(engine: &Engine, container: &Arc<Container>) -> Result<Option<(u32, u32)>> {
+    let user = container.read(|r| r.config.user.clone());
+    if user.is_empty() {
+        return Ok(None);
+    }
+    let place = root::open(engine, container, "/", Access::Read)?;
+    let user = Accounts::read(&place.root)?.resolve(&user, &[])?;
+    Ok(Some((user.uid, user.gid)))
 }
 
 /// The key of a container that does not run: its root is mounted for the time of the copy, and
@@ -79,22 +105,21 @@ async fn hold_idle(container: &Arc<Container>) -> Option<tokio::sync::MutexGuard
     Some(container.key.lock().await)
 }
 
-/// Packs what is at `path` of a container as a tar, and describes it.
+/// Packs what is at `path` of a container as a tar, and describes it. The archive holds it under its
+/// own name; what `dir/.` names stands under `.`.
 pub async fn copy_out(engine: &Engine, id: &str, path: &str) -> Result<(PathStat, ByteStream)> {
     let container = engine.0.containers.find(id)?;
-    let _key = hold_idle(&container).await;
-    let (engine, container, path) = (engine.clone(), container.clone(), path.to_owned());
-    let (stat, place) = blocking(move || {
-        let place = root::open(&engine, &container, &path)?;
-        let stat = describe(&place, &path).ok_or_else(|| not_found(&container, &path))?;
-        Ok::<_, Error>((stat, place))
-    })
-    .await?;
-    let name = stat.name.clone();
+    let (stat, place) = look(engine, &container, path).await?;
+    super::tell(engine, &container, "archive-path", BTreeMap::new());
+    let name = match path.ends_with("/.") || path == "." || stat.name == "/" {
+        true => ".".to_owned(),
+        false => stat.name.clone(),
+    };
+    let follow = follows(path);
     let stream = produce(move |out| {
         let options = PackOptions {
-            name: Some(if name == "/" { "." } else { &name }),
-            follow: false,
+            name: Some(&name),
+            follow,
             ..PackOptions::default()
         };
         pack(&place.root, &place.path, out, &options).map(drop)
@@ -105,38 +130,51 @@ pub async fn copy_out(engine: &Engine, id: &str, path: &str) -> Result<(PathStat
 /// Describes what is at `path` of a container.
 pub async fn stat_path(engine: &Engine, id: &str, path: &str) -> Result<PathStat> {
     let container = engine.0.containers.find(id)?;
-    let _key = hold_idle(&container).await;
+    Ok(look(engine, &container, path).await?.0)
+}
+
+async fn look(
+    engine: &Engine,
+    container: &Arc<Container>,
+    path: &str,
+) -> Result<(PathStat, Place)> {
     let (engine, container, path) = (engine.clone(), container.clone(), path.to_owned());
     blocking(move || {
-        let place = root::open(&engine, &container, &path)?;
-        describe(&place, &path).ok_or_else(|| not_found(&container, &path))
+        let place = root::open(&engine, &container, &path, Access::Read)?;
+        let stat = describe(&place, &path).ok_or_else(|| not_found(&container, &path))?;
+        Ok::<_, Error>((stat, place))
     })
     .await
 }
 
+/// Whether a link at the end of a path is followed: `dir/.` and `dir/` mean what it points at.
+fn follows(path: &str) -> bool {
+    path.ends_with('/') || path.ends_with("/.")
+}
+
 fn describe(place: &Place, asked: &str) -> Option<PathStat> {
-    // `dir/.` and `dir/` mean what a link points at.
-    let follow = asked.ends_with('/') || asked.ends_with("/.");
-    let stat = match follow {
+    let stat = match follows(asked) {
         true => place.root.stat(&place.path),
         false => place.root.stat_nofollow(&place.path),
     }
     .ok()?;
+    if follows(asked) && kind(&stat) != FileType::Directory {
+        return None;
+    }
     let link_target = match kind(&stat) {
         FileType::Symlink => {
             let target = place.root.readlink(&place.path).ok()?;
             let whole = match target.is_absolute() {
                 true => target,
-                false => place.path.parent().unwrap_or(Path::new("/")).join(target),
+                false => place.inside.parent().unwrap_or(Path::new("/")).join(target),
             };
             whole.display().to_string()
         }
         _ => String::new(),
     };
     let name = place
-        .path
+        .inside
         .file_name()
-        .or_else(|| Path::new(asked).file_name())
         .map_or("/".to_owned(), |n| n.to_string_lossy().into_owned());
     let nanos = i32::try_from(stat.st_mtime_nsec).unwrap_or(0);
     let mtime = jiff::Timestamp::new(stat.st_mtime, nanos).unwrap_or_default();
@@ -165,4 +203,68 @@ fn go_mode(stat: &Stat) -> u32 {
         .filter(|(bit, _)| stat.st_mode & bit != 0)
         .fold(0, |mode, (_, to)| mode | (1 << to));
     kind | special | (stat.st_mode & 0o777)
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_sys::root::RootFd;
+
+    use super::*;
+
+    #[test]
+    fn files_are_described_as_go_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        std::fs::create_dir_all(root.join("sub/dir")).unwrap();
+        std::fs::write(root.join("sub/file"), "12345").unwrap();
+        std::os::unix::fs::symlink("dir", root.join("sub/link")).unwrap();
+        std::os::unix::fs::symlink("/sub/file", root.join("absolute")).unwrap();
+        let stat = |asked: &str| {
+            let inside = root::clean(asked);
+            let place = Place {
+                root: RootFd::open(root).unwrap(),
+                path: inside.clone(),
+                inside,
+            };
+            describe(&place, asked)
+        };
+        for (asked, name, kind, link) in [
+            ("/", "/", 1_u32 << 31, ""),
+            ("sub", "sub", 1 << 31, ""),
+            ("/sub/../sub/dir/.", "dir", 1 << 31, ""),
+            ("/sub/file", "file", 0, ""),
+            ("/sub/link", "link", 1 << 27, "/sub/dir"),
+            ("/sub/link/", "link", 1 << 31, ""),
+            ("/sub/link/.", "link", 1 << 31, ""),
+            ("/absolute", "absolute", 1 << 27, "/sub/file"),
+        ] {
+            let found = stat(asked).unwrap();
+            assert_eq!(found.name, name, "{asked}");
+            assert_eq!(found.mode & !0o777, kind, "{asked}");
+            assert_eq!(found.link_target, link, "{asked}");
+        }
+        assert_eq!(stat("/sub/file").unwrap().size, 5);
+        for absent in ["/none", "/sub/file/", "/sub/none/."] {
+            assert!(stat(absent).is_none(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn special_bits_have_places_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for (mode, expected) in [
+            (0o4755, 0o755 | 1 << 23),
+            (0o2711, 0o711 | 1 << 22),
+            (0o1644, 0o644 | 1 << 20),
+        ] {
+            rustix::fs::chmod(&file, rustix::fs::Mode::from_raw_mode(mode)).unwrap();
+            assert_eq!(
+                go_mode(&rustix::fs::stat(&file).unwrap()),
+                expected,
+                "{mode:o}"
+            );
+        }
+    }
 }

@@ -20,6 +20,7 @@ mod logs;
 mod names;
 mod pause;
 pub(crate) mod plan;
+mod process;
 pub(crate) mod profile;
 mod prune;
 pub(crate) mod record;

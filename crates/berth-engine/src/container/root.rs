@@ -14,13 +14,29 @@ use crate::{Engine, Error, Result};
 pub(crate) struct Place {
     pub root: RootFd,
     pub path: PathBuf,
-    /// Whether it may be written to.
-    pub writable: bool,
+    /// The same path as the container's processes see it.
+    pub inside: PathBuf,
+}
+
+/// What a root is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    /// Who asks for this holds the key of a container that does not run.
+    Write,
 }
 
 /// The root of a container with its mounts, and `path` in it. A running container is seen as its
 /// processes see it; of one that does not run, volumes and binds are found by their targets. Blocks.
-pub(crate) fn open(engine: &Engine, container: &Arc<Container>, path: &str) -> Result<Place> {
+///
+/// # Errors
+/// Docker's words where it is to be written to what is read-only.
+pub(crate) fn open(
+    engine: &Engine,
+    container: &Arc<Container>,
+    path: &str,
+    access: Access,
+) -> Result<Place> {
     if path.contains('\0') {
         return Err(Error::invalid("invalid path: contains a NUL byte"));
     }
@@ -30,19 +46,27 @@ pub(crate) fn open(engine: &Engine, container: &Arc<Container>, path: &str) -> R
         .iter()
         .filter(|m| path.starts_with(&m.target))
         .max_by_key(|m| m.target.len());
-    let writable = match mount {
-        Some(mount) => !mount.read_only,
-        None => !read_only_root,
+    if access == Access::Write {
+        match mount {
+            Some(mount) if mount.read_only => {
+                return Err(Error::forbidden("mounted volume is marked read-only"));
+            }
+            None if read_only_root => {
+                return Err(Error::forbidden("container rootfs is marked read-only"));
+            }
+            _ => {}
+        }
+    }
+    let place = |root, below: &Path| Place {
+        root,
+        path: below.to_owned(),
+        inside: path.clone(),
     };
     if let Ok(task) = container.task() {
         let root = Path::new("/proc").join(task.pid().to_string()).join("root");
         let root =
             RootFd::open(&root).map_err(|e| Error::io("cannot open the container's root", e))?;
-        return Ok(Place {
-            root,
-            path,
-            writable,
-        });
+        return Ok(place(root, &path));
     }
     let source = mount.and_then(|mount| match mount.kind {
         MountKind::Volume if mount.subpath.is_empty() => {
@@ -54,25 +78,22 @@ pub(crate) fn open(engine: &Engine, container: &Arc<Container>, path: &str) -> R
     if let Some((mount, source)) = source
         && source.is_dir()
     {
-        let inside = path.strip_prefix(&mount.target).unwrap_or(&path);
+        let below = path.strip_prefix(&mount.target).unwrap_or(&path);
         let root = RootFd::open(&source)
             .map_err(|e| Error::io(format_args!("cannot open {}", source.display()), e))?;
-        return Ok(Place {
-            root,
-            path: inside.to_owned(),
-            writable,
-        });
+        return Ok(place(root, below));
     }
-    let root = root_of(engine.0.store.snapshots().mount(&container.id)?.into_fd())?;
-    Ok(Place {
-        root,
-        path,
-        writable,
-    })
+    let snapshots = engine.0.store.snapshots();
+    let mounted = match access {
+        // The container may be started meanwhile.
+        Access::Read => snapshots.view_of(&container.id)?,
+        Access::Write => snapshots.mount(&container.id)?,
+    };
+    Ok(place(root_of(mounted.into_fd())?, &path))
 }
 
 /// An absolute path without dots.
-fn clean(path: &str) -> PathBuf {
+pub(super) fn clean(path: &str) -> PathBuf {
     let mut cleaned = PathBuf::from("/");
     for part in path.split('/') {
         match part {

@@ -1,18 +1,13 @@
-//! top: the processes of a container.
-
-use std::collections::BTreeSet;
+//! top: the processes of a container, in the columns of `ps`.
 
 use berth_spec::docker::container::TopResponse;
-use tokio::process::Command;
 
+use super::process::{Machine, Process};
 use super::state::Status;
 use crate::crossing::blocking;
 use crate::{Engine, Error, Result};
 
-/// Bytes of `ps`'s output that are read at most.
-const OUTPUT_MAX: usize = 8 << 20;
-
-/// Lists processes as `ps` with `ps_args` (`-ef` where empty) does.
+/// Lists processes in the columns that `ps` has for `ps_args` (`-ef` where empty).
 pub async fn top(engine: &Engine, id: &str, ps_args: &str) -> Result<TopResponse> {
     let container = engine.0.containers.find(id)?;
     match container.status() {
@@ -30,90 +25,237 @@ pub async fn top(engine: &Engine, id: &str, ps_args: &str) -> Result<TopResponse
             )));
         }
     }
+    let columns = columns(ps_args)?;
     let path = container.read(|r| engine.cgroup_path(r));
     let cgroups = engine.0.cgroups.clone();
-    let pids: BTreeSet<i32> = blocking(move || {
-        let group = cgroups.open(&path).and_then(|group| group.pids());
-        group
-            .map(|pids| pids.into_iter().collect())
-            .map_err(|e| Error::internal(e.to_string()))
+    let table = blocking(move || {
+        let pids = cgroups
+            .open(&path)
+            .and_then(|group| group.pids())
+            .map_err(|e| Error::internal(e.to_string()))?;
+        let machine = Machine::read();
+        // In the order in which they were started.
+        let mut processes: Vec<_> = pids.into_iter().filter_map(Process::read).collect();
+        processes.sort_by_key(|p| (p.started, p.pid));
+        Ok::<_, Error>(TopResponse {
+            titles: columns.iter().map(|c| c.title.clone()).collect(),
+            processes: processes
+                .iter()
+                .map(|p| columns.iter().map(|c| (c.show)(p, &machine)).collect())
+                .collect(),
+        })
     })
     .await?;
-    let args: Vec<&str> = match ps_args.trim() {
-        "" => vec!["-ef"],
-        args => args.split_whitespace().collect(),
-    };
-    check_args(&args)?;
-    // The host's own, by a fixed path: nothing of the container is run.
-    let output = Command::new("/usr/bin/ps")
-        .args(&args)
-        .env_clear()
-        .output()
-        .await
-        .map_err(|e| Error::io("error running ps", e))?;
-    if !output.status.success() || output.stdout.len() > OUTPUT_MAX {
-        return Err(Error::invalid(format!(
-            "error running ps: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        )));
-    }
-    select(&String::from_utf8_lossy(&output.stdout), &pids)
+    super::tell(engine, &container, "top", std::collections::BTreeMap::new());
+    Ok(table)
 }
 
-/// Arguments that `ps` would take as something else than which columns to show.
-fn check_args(args: &[&str]) -> Result<()> {
-    for arg in args {
-        if arg.contains("pid=") {
-            return Err(Error::invalid(format!(
-                "specifying \"{arg}\" is not allowed"
-            )));
-        }
-    }
-    Ok(())
+type Show = fn(&Process, &Machine) -> String;
+
+struct Column {
+    title: String,
+    show: Show,
 }
 
-/// The lines of `ps` that are of these processes, cut at their columns.
-fn select(output: &str, pids: &BTreeSet<i32>) -> Result<TopResponse> {
-    let mut lines = output.lines();
-    let titles: Vec<String> = lines
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect();
-    let column = titles
-        .iter()
-        .position(|t| t == "PID")
-        .ok_or_else(|| Error::invalid("Couldn't find PID field in ps output"))?;
-    let mut processes = Vec::new();
-    for line in lines {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let of_ours = words
-            .get(column)
-            .and_then(|pid| pid.parse().ok())
-            .is_some_and(|pid: i32| pids.contains(&pid));
-        if !of_ours || words.len() < titles.len() {
+/// What `ps` shows without being asked for anything in particular.
+const FULL: &str = "user=UID,pid,ppid,c,stime,tty=TTY,time,args=CMD";
+const LOADED: &str = "user,pid,pcpu,pmem,vsz,rss,tty=TTY,stat,start_time=START,bsdtime,args";
+
+/// The columns that arguments of `ps` ask for: `-ef`, `aux` and their kin, or a list of them by `-o`.
+fn columns(arguments: &str) -> Result<Vec<Column>> {
+    let mut list = String::new();
+    let mut words = arguments.split_whitespace();
+    let mut preset = None;
+    while let Some(word) = words.next() {
+        let letters = word.strip_prefix('-').unwrap_or(word);
+        if let Some(names) = letters.strip_prefix("-format") {
+            let names = names.strip_prefix('=').or_else(|| words.next());
+            push(&mut list, names.unwrap_or_default());
             continue;
         }
-        // The last column holds what is left: a command has spaces.
-        let (fixed, rest) = words.split_at(titles.len() - 1);
-        let mut process: Vec<String> = fixed.iter().map(|w| (*w).to_owned()).collect();
-        process.push(rest.join(" "));
-        processes.push(process);
+        let (flags, names) = letters.split_at(letters.find('o').unwrap_or(letters.len()));
+        let known = flags.chars().all(|c| "aAdefgjuwx".contains(c));
+        if !known || letters.is_empty() {
+            return Err(Error::invalid(format!(
+                "ps: unsupported option: {word} (supported are -ef, aux and lists of columns by -o)"
+            )));
+        }
+        preset = match flags {
+            f if f.contains('u') => Some(LOADED),
+            f if f.contains('f') => Some(FULL),
+            _ => preset,
+        };
+        if let Some(names) = names.strip_prefix('o') {
+            let names = match names {
+                "" => words.next().unwrap_or_default(),
+                names => names,
+            };
+            push(&mut list, names);
+        }
     }
-    Ok(TopResponse { processes, titles })
+    let list = match (&*list, preset) {
+        ("", Some(preset)) => preset,
+        ("", None) if arguments.trim().is_empty() => FULL,
+        ("", None) => "pid,tty=TTY,time,comm=CMD",
+        (list, _) => list,
+    };
+    let columns = list
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(column)
+        .collect::<Result<Vec<_>>>()?;
+    // Clients find processes by it.
+    match columns.iter().any(|c| c.title == "PID") {
+        true => Ok(columns),
+        false => Err(Error::internal("Couldn't find PID field in ps output")),
+    }
+}
+
+fn push(list: &mut String, names: &str) {
+    list.push(',');
+    list.push_str(names);
+}
+
+/// A column by its name (ps(1), "standard format specifiers"), with another title after `=`.
+fn column(text: &str) -> Result<Column> {
+    let (name, title) = text
+        .split_once('=')
+        .map_or((text, None), |(n, t)| (n, Some(t)));
+    if name == "pid" && title.is_some_and(|t| t != "PID") {
+        return Err(Error::invalid(format!(
+            "specifying \"{text}\" is not allowed"
+        )));
+    }
+    let (own, show): (&str, Show) = match name {
+        "user" | "euser" | "uname" => ("USER", |p, m| m.user(p.uid)),
+        "uid" | "euid" => ("UID", |p, _| p.uid.to_string()),
+        "pid" | "tgid" => ("PID", |p, _| p.pid.to_string()),
+        "ppid" => ("PPID", |p, _| p.parent.to_string()),
+        "pgid" | "pgrp" => ("PGID", |p, _| p.group.to_string()),
+        "sid" | "sess" | "session" => ("SID", |p, _| p.session.to_string()),
+        "c" => ("C", |p, m| (m.cpu_share(p) / 10).min(99).to_string()),
+        "pcpu" | "%cpu" => ("%CPU", |p, m| tenths(m.cpu_share(p))),
+        "pmem" | "%mem" => ("%MEM", |p, m| tenths(m.memory_share(p))),
+        "vsz" | "vsize" => ("VSZ", |p, _| (p.virtual_size / 1024).to_string()),
+        "rss" | "rssize" | "rsz" => ("RSS", |p, _| (p.resident / 1024).to_string()),
+        "tty" | "tt" | "tname" => ("TT", |p, _| p.terminal_name()),
+        "stat" => ("STAT", |p, _| p.state_letters()),
+        "s" | "state" => ("S", |p, _| p.state.to_string()),
+        "pri" => ("PRI", |p, _| (39 - p.priority).to_string()),
+        "ni" | "nice" => ("NI", |p, _| p.nice.to_string()),
+        "nlwp" | "thcount" => ("NLWP", |p, _| p.threads.to_string()),
+        "stime" | "start_time" => ("STIME", |p, m| m.start_text(p)),
+        "start" => ("STARTED", |p, m| m.start_text(p)),
+        "time" | "cputime" => ("TIME", |p, _| long_time(p.cpu_seconds())),
+        "bsdtime" => ("TIME", |p, _| short_time(p.cpu_seconds())),
+        "etime" => ("ELAPSED", |p, m| elapsed(m.age(p))),
+        "etimes" => ("ELAPSED", |p, m| m.age(p).to_string()),
+        "args" | "cmd" | "command" => ("COMMAND", |p, _| p.command()),
+        "comm" | "ucmd" | "ucomm" => ("COMMAND", |p, _| p.name.clone()),
+        _ => {
+            return Err(Error::invalid(format!(
+                "error: unknown user-defined format specifier \"{name}\""
+            )));
+        }
+    };
+    let title = title.unwrap_or(if name == "cmd" { "CMD" } else { own });
+    Ok(Column {
+        title: title.to_owned(),
+        show,
+    })
+}
+
+fn tenths(thousandths: u64) -> String {
+    format!("{}.{}", thousandths / 10, thousandths % 10)
+}
+
+/// `00:01:02`, with days before it where there are some.
+fn long_time(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let days = match days {
+        0 => String::new(),
+        days => format!("{days}-"),
+    };
+    format!(
+        "{days}{hours:02}:{:02}:{:02}",
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+/// `1:02`.
+fn short_time(seconds: u64) -> String {
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// `01:02`, `01:00:00`, `1-00:00:00`.
+fn elapsed(seconds: u64) -> String {
+    match seconds {
+        ..3600 => format!("{:02}:{:02}", seconds / 60, seconds % 60),
+        _ => long_time(seconds),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn titles(arguments: &str) -> String {
+        match columns(arguments) {
+            Ok(columns) => columns
+                .into_iter()
+                .map(|c| c.title)
+                .collect::<Vec<_>>()
+                .join(" "),
+            Err(error) => error.to_string(),
+        }
+    }
+
     #[test]
-    fn lines_are_chosen_by_pid() {
-        let output = "UID   PID  PPID CMD\nroot    1     0 init\nroot   42     1 sleep 1 2\n";
-        let top = select(output, &BTreeSet::from([42])).unwrap();
-        assert_eq!(top.titles, ["UID", "PID", "PPID", "CMD"]);
-        assert_eq!(top.processes, [["root", "42", "1", "sleep 1 2"]]);
-        assert!(select("UID CMD\n", &BTreeSet::new()).is_err());
+    fn columns_are_those_of_ps() {
+        let full = "UID PID PPID C STIME TTY TIME CMD";
+        for (arguments, expected) in [
+            ("", full),
+            ("-ef", full),
+            ("-efww", full),
+            (
+                "aux",
+                "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND",
+            ),
+            (
+                "-aux",
+                "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND",
+            ),
+            ("-e", "PID TTY TIME CMD"),
+            ("-o pid,comm", "PID COMMAND"),
+            ("-eo pid,cmd", "PID CMD"),
+            ("-opid,user=WHO", "PID WHO"),
+            ("axo pid -o %cpu", "PID %CPU"),
+            ("--format=pid,etime", "PID ELAPSED"),
+            ("-o comm", "Couldn't find PID field in ps output"),
+            ("-o pid=X", "specifying \"pid=X\" is not allowed"),
+            (
+                "-o pid,nonsense",
+                "error: unknown user-defined format specifier \"nonsense\"",
+            ),
+        ] {
+            assert_eq!(titles(arguments), expected, "{arguments}");
+        }
+        assert!(titles("-C sh").starts_with("ps: unsupported option: -C"));
+    }
+
+    #[test]
+    fn times_are_those_of_ps() {
+        for (seconds, long, short, since) in [
+            (0, "00:00:00", "0:00", "00:00"),
+            (62, "00:01:02", "1:02", "01:02"),
+            (3_661, "01:01:01", "61:01", "01:01:01"),
+            (90_000, "1-01:00:00", "1500:00", "1-01:00:00"),
+        ] {
+            assert_eq!(long_time(seconds), long);
+            assert_eq!(short_time(seconds), short);
+            assert_eq!(elapsed(seconds), since);
+        }
+        assert_eq!(tenths(1234), "123.4");
     }
 }
