@@ -2,8 +2,10 @@
 
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -16,6 +18,9 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// The keys that leave a terminal when the client names none: ctrl-p ctrl-q.
 pub const DEFAULT_KEYS: [u8; 2] = [16, 17];
+
+/// How long the end of a process may be behind that of its output.
+const END: Duration = Duration::from_secs(5);
 
 /// Bytes moved at once.
 const CHUNK: usize = 32 << 10;
@@ -33,6 +38,8 @@ pub struct Session {
     pub(crate) detach_keys: Vec<u8>,
     /// Told when the client left by the detach keys.
     pub(crate) detached: Option<oneshot::Sender<()>>,
+    /// Awaited between the end of the output and the client's: what it asks next must be known.
+    pub(crate) ended: Option<BoxFuture<'static, ()>>,
 }
 
 impl Session {
@@ -60,6 +67,7 @@ impl Session {
         let (mut from_process, mut to_process) = stream.into_split();
         let keys = std::mem::take(&mut self.detach_keys);
         let stdin = self.stdin;
+        let ended = self.ended.take();
         let input = async {
             if !stdin {
                 // Its bytes are for nobody; its end says that it left.
@@ -81,6 +89,10 @@ impl Session {
             loop {
                 let n = from_process.read(&mut buffer).await?;
                 if n == 0 {
+                    if let Some(ended) = ended {
+                        // Told on another way than the output, and as soon.
+                        let _ = tokio::time::timeout(END, ended).await;
+                    }
                     return to_client.shutdown().await;
                 }
                 to_client.write_all(&buffer[..n]).await?;
@@ -217,6 +229,7 @@ mod tests {
             stdin: true,
             detach_keys: Vec::new(),
             detached: None,
+            ended: None,
         };
         let running = tokio::spawn(session.run(far));
         let (mut process_in, mut process_out) = theirs.into_split();

@@ -75,6 +75,7 @@ pub async fn attach(engine: &Engine, id: &str, options: AttachOptions) -> Result
         stdin,
         detach_keys: if tty { keys } else { Vec::new() },
         detached: Some(sender),
+        ended: None,
     })
 }
 

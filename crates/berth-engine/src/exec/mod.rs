@@ -129,9 +129,19 @@ pub async fn start(engine: &Engine, id: &str, body: ExecStartBody) -> Result<Opt
                 false => Vec::new(),
             },
             detached: None,
+            ended: Some(Box::pin(ended(exec))),
         })),
         _ => Ok(None),
     }
+}
+
+/// Waits until an exec has ended.
+async fn ended(exec: Arc<Exec>) {
+    let mut state = exec.state.subscribe();
+    // The sender lives as long as the exec that is held here.
+    let _ = state
+        .wait_for(|s| matches!(s, ExecState::Ended { .. }))
+        .await;
 }
 
 /// Tells of the end, and lets the container forget the exec.
