@@ -133,6 +133,11 @@ impl Engine {
         let engine = self.clone();
         let flushed = blocking(move || {
             engine.0.networks.shutdown();
+            // In use, it stays.
+            let parent = &engine.0.settings.cgroup_parent;
+            if let Err(error) = engine.0.cgroups.remove_if_empty(parent) {
+                tracing::debug!(%error, "the parent of the cgroups stays");
+            }
             engine.0.db.flush()
         })
         .await;

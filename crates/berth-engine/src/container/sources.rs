@@ -1,10 +1,12 @@
 //! Where a container's mounts come from: paths and handles of the host.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use berth_spec::oci::runtime::{Mount, Spec};
 use berth_sys::root::RootFd;
+use berth_sys::{mount, process};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::launch::running;
 use super::plan::spec::oci_mount;
@@ -162,14 +164,25 @@ pub(super) fn shared_memory(
         }
         JoinedMode::Container(id) => {
             let pid = running(engine, id, "IPC")?.task()?.pid();
-            let root = Path::new("/proc").join(pid.to_string()).join("root");
-            let root = RootFd::open(&root)
-                .map_err(|e| Error::io("cannot open the root of the other container", e))?;
-            let handle = root
-                .handle(Path::new("dev/shm"))
-                .map_err(|e| Error::io("cannot open /dev/shm of the other container", e))?;
+            let handle = clone_inside(pid, "/dev/shm")
+                .map_err(|e| Error::io("cannot share /dev/shm of the other container", e))?;
             mounts.push(bind("/dev/shm", handles.add(handle)));
         }
     }
     Ok(())
+}
+
+/// A detached copy of a mount in the mount namespace of a process. Only who is inside can copy it:
+/// a thread of its own goes there.
+fn clone_inside(pid: i32, path: &'static str) -> std::io::Result<OwnedFd> {
+    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/mnt"))?;
+    let inside = std::thread::spawn(move || {
+        // Root and working directory stop being shared with the other threads.
+        process::unshare(u64::from(UnshareFlags::FS.bits()))?;
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))?;
+        mount::clone_path(rustix::fs::CWD, path, true)
+    });
+    inside
+        .join()
+        .unwrap_or_else(|_| Err(std::io::Error::other("the thread ended early")))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_distribution::{Client, ClientOptions};
 use berth_engine::container::{self, AttachOptions, CreateRequest, RemoveOptions, WaitCondition};
 use berth_engine::{Engine, EngineOptions, image};
-use berth_network::NetworkOptions;
+use berth_network::{Existing, NetworkOptions, Networks};
 use berth_runtime::launcher::Launcher;
 use berth_spec::docker::{ContainerCreateBody, Frame, StreamKind, Words};
 use futures_util::StreamExt;
@@ -55,14 +55,18 @@ pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what}: took too long"))
 }
 
-async fn open(dir: &Path, launcher: Launcher) -> Engine {
+fn network_options(dir: &Path) -> NetworkOptions {
     let number = std::process::id() % 250;
     let mut network = NetworkOptions::new(format!("life{number}"), dir.join("run"));
     network.bip = Some(format!("10.213.{number}.1/24").parse().expect("an address"));
+    network
+}
+
+async fn open(dir: &Path, launcher: Launcher) -> Engine {
     let options = EngineOptions {
         root: dir.join("data"),
         run_dir: dir.join("run"),
-        network,
+        network: network_options(dir),
         client: Client::new(ClientOptions::default()).expect("a client"),
         launcher,
         cgroup_parent: format!("/berth-life-{}", std::process::id()),
@@ -114,9 +118,14 @@ impl World {
         Self { engine, dir }
     }
 
+    /// Removes everything, the network's kernel objects too.
     pub async fn close(self) {
         self.remove_all().await;
         self.engine.shutdown().await;
+        let networks = Networks::open(network_options(self.dir.path()), Existing::default());
+        networks
+            .and_then(Networks::destroy)
+            .expect("the networks' end");
     }
 
     pub async fn remove_all(&self) {
