@@ -318,7 +318,12 @@ fn tests_wait_for_events_not_for_time() {
 
 #[test]
 fn no_path_of_one_machine() {
-    let marks = [concat!("/wo", "rk/"), concat!("/tmp", "/w/")];
+    let marks = [
+        concat!("/wo", "rk/main"),
+        concat!("/wo", "rk/sha", "red"),
+        concat!("/tmp", "/wt/"),
+        concat!("/tmp", "/plan"),
+    ];
     let broken = sources()
         .into_iter()
         .filter(|(_, text)| marks.iter().any(|m| text.contains(m)))
