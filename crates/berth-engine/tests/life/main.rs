@@ -5,9 +5,11 @@ mod more_cases;
 mod world;
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 
 use berth_runtime::launcher::Launcher;
+use futures_util::FutureExt;
 use world::World;
 
 type Case = for<'a> fn(&'a World) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -55,12 +57,16 @@ fn main() {
     executor.block_on(async {
         let [first, second] = launchers;
         let mut world = World::open(first).await;
+        let mut failed = 0;
         for (name, case) in &cases {
             if wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str())) {
                 let began = std::time::Instant::now();
-                case(&world).await;
+                // What a failed case leaves is removed too.
+                let passed = AssertUnwindSafe(case(&world)).catch_unwind().await.is_ok();
                 world.remove_all().await;
-                println!("test {name} ... ok ({:?})", began.elapsed());
+                failed += usize::from(!passed);
+                let word = if passed { "ok" } else { "FAILED" };
+                println!("test {name} ... {word} ({:?})", began.elapsed());
             }
         }
         if wanted.is_empty() || wanted.iter().any(|w| "survives".contains(w.as_str())) {
@@ -68,6 +74,7 @@ fn main() {
             println!("test containers_survive_the_engine ... ok");
         }
         world.close().await;
+        assert_eq!(failed, 0, "cases failed");
     });
     println!("test result: ok");
 }
