@@ -18,6 +18,7 @@ use crate::{Engine, Error, Result, container};
 
 /// Docker's exit code of a container whose end nobody saw.
 const UNSEEN: i64 = 255;
+const SIGKILL: i32 = 9;
 
 /// Records, with what became of those that ran.
 pub(crate) struct Found {
@@ -46,6 +47,12 @@ pub(crate) fn look(db: &Db, tasks: &Tasks, task_dirs: &Path) -> Result<Found> {
     let (records, mut broken) = db.all::<Record>(Kind::Container)?;
     let (networks, broken_networks) = db.all::<NetworkRecord>(Kind::Network)?;
     broken.extend(broken_networks);
+    let alive: BTreeSet<&str> = records
+        .iter()
+        .filter(|r| r.life.status.alive())
+        .map(|r| r.id.as_str())
+        .collect();
+    end_strays(tasks, task_dirs, &alive);
     let containers = records
         .into_iter()
         .map(|record| {
@@ -65,6 +72,30 @@ pub(crate) fn look(db: &Db, tasks: &Tasks, task_dirs: &Path) -> Result<Found> {
         networks,
         broken,
     })
+}
+
+/// Ends processes that no record tells of as running: starts that the engine did not live to record,
+/// steps of builds. Their starts were never acknowledged.
+fn end_strays(tasks: &Tasks, task_dirs: &Path, alive: &BTreeSet<&str>) {
+    for entry in std::fs::read_dir(task_dirs).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if alive.contains(name.as_str()) {
+            continue;
+        }
+        match tasks.reconnect(&entry.path()) {
+            Ok(FoundTask::Running(task)) => {
+                tracing::info!(task = %name, "ending a process that no record tells of");
+                let ended = task.kill(SIGKILL).and_then(|()| task.wait());
+                if let Err(error) = ended {
+                    tracing::warn!(task = %name, %error, "it could not be ended");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(task = %name, %error, "its shim does not answer"),
+        }
+        // What is left of the run; tried again at the next start.
+        let _ = std::fs::remove_dir_all(entry.path());
+    }
 }
 
 /// Makes the containers that were found live again, and applies restart policies.

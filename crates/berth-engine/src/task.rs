@@ -176,6 +176,12 @@ impl Task {
         Ok(self.0.kill(signal)?)
     }
 
+    /// Waits until the first process has ended. Blocks.
+    pub fn wait(&self) -> Result<()> {
+        self.0.wait()?;
+        Ok(())
+    }
+
     /// Sets the terminal's size in characters. Blocks.
     pub fn resize(&self, height: u16, width: u16) -> Result<()> {
         Ok(self.0.resize(width, height)?)

@@ -16,7 +16,7 @@ use super::plan::{JoinedMode, NetworkMode, SecurityOptions, linux_resources, rli
 use super::record::{Attaching, Container, Record};
 use super::sandbox::Joined;
 use super::sources::Handles;
-use super::{device, host_files, profile, sandbox, sources};
+use super::{device, host_files, init, profile, sandbox, sources};
 use crate::task::{Task, TaskRequest};
 use crate::undo::Undo;
 use crate::volume::registry::make_dir;
@@ -47,7 +47,10 @@ pub(super) fn launch(
         .try_clone()
         .map_err(|e| Error::io("cannot open the root file system", e))?;
     let inside = super::volumes::root_of(inside)?;
-    let (spec, handles) = document(engine, &record, &inside, &network, &joined)?;
+    let (mut spec, handles) = document(engine, &record, &inside, &network, &joined)?;
+    if record.host.init == Some(true) {
+        init::add(&mut spec)?;
+    }
     drop(inside);
     let sources = handles.place(&spec);
     let dir = engine.task_dir(&record.id);

@@ -10,6 +10,7 @@ pub(crate) mod exit;
 mod export;
 pub(crate) mod health;
 pub(crate) mod host_files;
+mod init;
 mod inspect;
 mod kill;
 pub(crate) mod launch;

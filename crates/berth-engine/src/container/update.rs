@@ -36,7 +36,16 @@ pub async fn update(engine: &Engine, id: &str, changes: Resources) -> Result<Upd
             )));
         }
     }
-    let mut host = before.clone();
+    if changes.memory > 0
+        && changes.memory_swap == 0
+        && before.memory_swap > 0
+        && changes.memory > before.memory_swap
+    {
+        return Err(Error::invalid(format!(
+            "Cannot update container {id}: Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
+        )));
+    }
+    let mut host = before;
     apply(&mut host, &changes);
     let warnings = check_limits(&host, engine.0.defaults.cpus)?;
     adapt_limits(&mut host);
@@ -85,14 +94,6 @@ fn apply(host: &mut HostConfig, changes: &Resources) {
         (host.cpu_period, host.cpu_quota) = (0, 0);
     } else if changes.cpu_period != 0 || changes.cpu_quota != 0 {
         host.nano_cpus = 0;
-    }
-    if changes.memory > 0
-        && changes.memory_swap == 0
-        && host.memory_swap > 0
-        && host.memory_swap < changes.memory
-    {
-        // Docker refuses; the text is that of its check.
-        host.memory_swap = changes.memory.saturating_sub(1);
     }
     for (field, change) in [
         (&mut host.cpuset_cpus, &changes.cpuset_cpus),

@@ -38,7 +38,7 @@ fn remove_now(engine: &Engine, name: &str, force: bool, prune: bool) -> Result<V
                 None => tags == 0,
             };
             if last {
-                check_unused(engine, &image, name, force)?;
+                check_unused(engine, &image, Some(name), force)?;
             }
             untag(engine, &image, &reference, &mut deleted)?;
             if !last {
@@ -59,7 +59,7 @@ fn remove_now(engine: &Engine, name: &str, force: bool, prune: bool) -> Result<V
                     image.id.short()
                 )));
             }
-            check_unused(engine, &image, image.id.short(), force)?;
+            check_unused(engine, &image, None, force)?;
             check_children(engine, &image)?;
             for reference in image.tags.iter().chain(&image.digests) {
                 untag(engine, &image, reference, &mut deleted)?;
@@ -90,27 +90,25 @@ fn named(image: &Image, text: &str) -> Option<Reference> {
         .cloned()
 }
 
-fn check_unused(engine: &Engine, image: &Image, what: &str, force: bool) -> Result<()> {
+/// Containers hold their image; those that run even by force. `name` is how it was asked for, if by
+/// name.
+fn check_unused(engine: &Engine, image: &Image, name: Option<&str>, force: bool) -> Result<()> {
+    let id = image.id.short();
     for container in users(engine, &image.id) {
         let short = &container.id[..12];
-        if container.status().running() {
-            return Err(Error::conflict(format!(
-                "conflict: unable to delete {what} (cannot be forced) - image is being used by running container {short}"
-            )));
-        }
-        if !force {
-            return Err(Error::conflict(format!(
-                "conflict: unable to {} {what} (must be forced) - {} is using {} image {}",
-                if named(image, what).is_some() {
-                    "remove repository reference"
-                } else {
-                    "delete"
-                },
-                format_args!("container {short}"),
-                "its referenced",
-                image.id.short(),
-            )));
-        }
+        let text = match (container.status().running(), force, name) {
+            (_, false, Some(name)) => format!(
+                "conflict: unable to remove repository reference \"{name}\" (must force) - container {short} is using its referenced image {id}"
+            ),
+            (true, ..) => format!(
+                "conflict: unable to delete {id} (cannot be forced) - image is being used by running container {short}"
+            ),
+            (false, false, None) => format!(
+                "conflict: unable to delete {id} (must be forced) - image is being used by stopped container {short}"
+            ),
+            (false, true, _) => continue,
+        };
+        return Err(Error::conflict(text));
     }
     Ok(())
 }
