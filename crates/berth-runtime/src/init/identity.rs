@@ -19,8 +19,7 @@ const CAPABILITIES: u32 = 64;
 /// Sets limits; they were lowered to what can be set when they were planned.
 pub(super) fn limit(rlimits: &[(Resource, rustix::process::Rlimit)]) -> Result<()> {
     for (resource, limit) in rlimits {
-        setrlimit(*resource, limit.clone())
-            .context(|| format!("error setting rlimit {resource:?}"))?;
+        setrlimit(*resource, *limit).context(|| format!("error setting rlimit {resource:?}"))?;
     }
     Ok(())
 }

@@ -87,7 +87,7 @@ impl Launcher {
         let sent = protocol::send(&here, &request, &passed);
         // The shim may have said why it did not read to the end.
         let (reply, _) = protocol::receive(&here)
-            .or_else(|e| Err(sent.err().unwrap_or(e)))
+            .map_err(|e| sent.err().unwrap_or(e))
             .map_err(lost)?;
         match reply {
             Reply::Status(status) => Ok(Task::new(dir, status, here)),

@@ -18,6 +18,8 @@ use crate::task::LogSpec;
 
 /// Bytes of one entry's text.
 const PIECE: usize = 16 << 10;
+/// Bytes of entries that are written at once. Short lines become many times longer.
+const BATCH: usize = 64 << 10;
 
 /// Which output something came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +141,9 @@ impl Log {
             r#"","stream":"{}","time":"{now}"}}"#,
             stream.name()
         );
+        if self.entries.len() >= BATCH {
+            self.flush();
+        }
     }
 
     /// Writes entries whole or not at all: on a full disk the container goes on, and a reader finds

@@ -16,7 +16,7 @@ use crate::init::Stdio;
 use crate::task::AttachOptions;
 
 /// Bytes read at once.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 32 << 10;
 /// Bytes of input that wait for the process.
 const INPUT_MAX: usize = 64 << 10;
 /// Bytes read of a process that has ended: more than its pipes can hold.
@@ -122,10 +122,12 @@ impl Session {
     /// [`interests`](Self::interests).
     pub fn tick(&mut self) {
         let (now, ended) = (Instant::now(), self.ended());
-        self.room = self
+        let full = self
             .clients
             .iter_mut()
-            .fold(true, |room, client| client.has_room(now, ended) && room);
+            .filter_map(|client| (!client.has_room(now, ended)).then_some(()))
+            .count();
+        self.room = full == 0;
         // Indices change, so this is done while nothing refers to them.
         self.clients.retain(|client| !client.gone);
     }

@@ -61,6 +61,10 @@ impl Events {
     /// The next event, waited for; none after [`Event::Exit`].
     ///
     /// A shim that was killed takes its container along: that reads as an exit by SIGKILL.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator could not be asked again after WouldBlock"
+    )]
     pub fn next(&mut self) -> io::Result<Option<Event>> {
         loop {
             if self.over {

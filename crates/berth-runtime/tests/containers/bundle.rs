@@ -201,9 +201,13 @@ impl Drop for Running {
         let _ = self.task.kill(9);
         let _ = self.task.wait();
         await_end(self.task.shim_pid());
-        if let Ok(cgroups) = berth_runtime::cgroup::Cgroups::detect() {
-            let _ = cgroups.remove_if_empty("/berth-test");
-        }
+    }
+}
+
+/// Removes what all tests shared.
+pub fn clean_up() {
+    if let Ok(cgroups) = berth_runtime::cgroup::Cgroups::detect() {
+        let _ = cgroups.remove_if_empty("/berth-test");
     }
 }
 

@@ -245,6 +245,21 @@ pub fn nothing_is_left_over(launcher: &Launcher) {
     assert_eq!(mounts(), before);
 }
 
+pub fn a_shim_is_small(launcher: &Launcher) {
+    let mut bundle = Bundle::new("yes | head -c 1000000; echo ready >&2; exec sleep 1000");
+    bundle.log(0, 0);
+    let mut running = bundle.spawn(launcher).unwrap();
+    running.await_output("ready");
+    let path = format!("/proc/{}/smaps_rollup", running.task.shim_pid());
+    let text = std::fs::read_to_string(path).unwrap();
+    let private: u64 = text
+        .lines()
+        .filter(|line| line.starts_with("Private_"))
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum();
+    assert!(private < 1024, "{private} KiB are the shim's own:\n{text}");
+}
+
 impl Bundle {
     fn refusal_after(mut self, change: impl Fn(&mut Self), launcher: &Launcher) -> String {
         change(&mut self);

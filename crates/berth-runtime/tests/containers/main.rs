@@ -39,6 +39,7 @@ const TESTS: &[Test] = tests! {
         events_are_told_to_everybody,
         many_at_once,
         nothing_is_left_over,
+        a_shim_is_small,
         hooks_run_at_their_points,
     },
     attach::{
@@ -125,6 +126,7 @@ fn main() -> ExitCode {
             }
         }
     }
+    bundle::clean_up();
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
     println!(
         "\ntest result: {verdict}. {passed} passed; {} failed; 0 ignored\n",
