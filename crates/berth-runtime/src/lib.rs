@@ -8,6 +8,7 @@
 
 pub mod capability;
 pub mod cgroup;
+pub mod cli;
 pub mod defaults;
 pub mod device;
 mod error;

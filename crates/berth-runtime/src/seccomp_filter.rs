@@ -69,7 +69,8 @@ impl Cache {
     }
 }
 
-fn compile(profile: &LinuxSeccomp) -> Result<Filter> {
+/// Compiles a profile.
+pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Filter> {
     let program = seccomp::compile(profile).map_err(|e| Error::invalid(e.to_string()))?;
     if program.notifies() {
         return Err(Error::invalid("seccomp: SCMP_ACT_NOTIFY is not supported"));

@@ -228,7 +228,11 @@ pub(super) fn execute(
     let umask = process.umask.unwrap_or(0o022);
     rustix::process::umask(Mode::from_raw_mode(umask & 0o777));
     sys::close_on_exec_from(3 + preserve_fds).context(|| "close_range".to_owned())?;
-    tell(channel, &FromChild::Executing)?;
+    let told = tell(channel, &FromChild::Executing);
+    if bound_to_parent {
+        // One that is not does not end with its parent, which may have gone while it waited.
+        told?;
+    }
     identity::assume(process)?;
     if bound_to_parent {
         // Changing identity forgets it.

@@ -5,6 +5,7 @@
 
 mod attach;
 mod bundle;
+mod command;
 mod exec;
 mod hostile;
 mod isolation;
@@ -74,6 +75,14 @@ const TESTS: &[Test] = tests! {
         a_user_namespace_of_its_own,
         sysctls_are_of_the_container,
     },
+    command::{
+        run_is_all_in_one,
+        a_life_in_steps,
+        failures_leave_nothing,
+        a_created_one_can_be_deleted,
+        a_terminal_goes_to_the_console_socket,
+        it_tells_of_itself,
+    },
     hostile::{
         links_instead_of_mount_points,
         a_false_working_directory,
@@ -84,6 +93,10 @@ const TESTS: &[Test] = tests! {
 };
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "berth-runtime") {
+        return berth_runtime::cli::main(words.collect());
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let list = arguments.iter().any(|a| a == "--list");
     let exact = arguments.iter().any(|a| a == "--exact");

@@ -1,0 +1,261 @@
+//! `create`, `start` and `run`.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use berth_spec::oci::runtime::{CONFIG_MAX, Spec, Status};
+use berth_sys::{mount, socket};
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::Global;
+use super::flags::{Flag, Given};
+use super::foreground::Foreground;
+use super::kill::destroy;
+use super::state::{Directory, Saved};
+use crate::cgroup::{CgroupPath, Cgroups};
+use crate::error::{Context, Error, Result};
+use crate::hooks;
+use crate::init::{self, Gate, Started, Stdio};
+use crate::launcher::World;
+use crate::process::start_time;
+use crate::seccomp_filter;
+
+const CREATE: &[Flag] = &[
+    (&["bundle", "b"], true),
+    (&["console-socket"], true),
+    (&["pid-file"], true),
+    (&["preserve-fds"], true),
+    (&["no-pivot"], false),
+    (&["no-new-keyring"], false),
+    (&["detach", "d"], false),
+    (&["keep"], false),
+    (&["no-subreaper"], false),
+];
+
+pub(super) fn create(
+    global: &Global,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<ExitCode> {
+    let given = Given::parse(arguments, CREATE, false)?;
+    make(global, &given)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn run(global: &Global, arguments: impl Iterator<Item = OsString>) -> Result<ExitCode> {
+    let given = Given::parse(arguments, CREATE, false)?;
+    let foreground = if given.on("detach") {
+        None
+    } else {
+        Some(Foreground::new()?)
+    };
+    let (directory, started) = make(global, &given)?;
+    let result = start_in(&directory).and_then(|()| match &foreground {
+        Some(foreground) => foreground.wait(started.pid, started.pidfd.as_fd()),
+        None => Ok(0),
+    });
+    if result.is_err() || (foreground.is_some() && !given.on("keep")) {
+        destroy(&directory, &directory.load()?)?;
+    }
+    Ok(ExitCode::from(result? as u8))
+}
+
+pub(super) fn start(
+    global: &Global,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<ExitCode> {
+    let given = Given::parse(arguments, &[], false)?;
+    start_in(&Directory::of(&global.root, given.id()?))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a bundle's document.
+pub(super) fn read_spec(path: &Path) -> Result<Spec> {
+    let what = || path.display().to_string();
+    let file = std::fs::File::open(path).invalid(what)?;
+    let mut text = Vec::new();
+    file.take(CONFIG_MAX + 1)
+        .read_to_end(&mut text)
+        .context(what)?;
+    if text.len() as u64 > CONFIG_MAX {
+        return Err(Error::invalid(format!("{}: too large", what())));
+    }
+    serde_json::from_slice(&text).invalid(what)
+}
+
+fn make(global: &Global, given: &Given) -> Result<(Directory, Started)> {
+    let id = given.id()?;
+    let bundle = std::path::absolute(given.value("bundle").unwrap_or("."))
+        .invalid(|| "bundle".to_owned())?;
+    let spec = read_spec(&bundle.join("config.json"))?;
+    let console = console(given, &spec)?;
+    let directory = Directory::create(&global.root, id)?;
+    let made = make_in(&directory, id, &bundle, spec, given);
+    let made = made.and_then(|started| hand_over(given, console, started));
+    match made {
+        Ok(started) => Ok((directory, started)),
+        Err(error) => {
+            match directory.load() {
+                // It came up, and what followed failed.
+                Ok(saved) => destroy(&directory, &saved)?,
+                Err(_) => directory.remove()?,
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The socket that gets the terminal, if there is to be one.
+pub(super) fn console(given: &Given, spec: &Spec) -> Result<Option<OwnedFd>> {
+    let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
+    match (terminal, given.value("console-socket")) {
+        (true, Some(path)) => socket::connect(Path::new(path))
+            .map(Some)
+            .invalid(|| format!("console socket {path}")),
+        (true, None) => Err(Error::invalid(
+            "cannot allocate tty without setting console socket",
+        )),
+        (false, Some(_)) => Err(Error::invalid(
+            "cannot use console socket if runc will not detach or allocate tty",
+        )),
+        (false, None) => Ok(None),
+    }
+}
+
+/// Sends the terminal where it was asked for, and writes the PID file.
+pub(super) fn hand_over(
+    given: &Given,
+    console: Option<OwnedFd>,
+    mut started: Started,
+) -> Result<Started> {
+    if let Some(console) = console {
+        let terminal = started.terminal.take();
+        let terminal = terminal.ok_or_else(|| Error::internal("there is no terminal"))?;
+        socket::send(console, b"/dev/ptmx", &[terminal.as_fd()])
+            .context(|| "console socket".to_owned())?;
+    }
+    if let Some(path) = given.value("pid-file") {
+        let what = || format!("pid file {path}");
+        let path = PathBuf::from(path);
+        let mut aside = path.clone().into_os_string();
+        aside.push(".new");
+        std::fs::write(&aside, started.pid.as_raw_pid().to_string()).context(what)?;
+        std::fs::rename(&aside, &path).context(what)?;
+    }
+    for warning in &started.warnings {
+        super::note("warning", warning);
+    }
+    Ok(started)
+}
+
+fn make_in(
+    directory: &Directory,
+    id: &str,
+    bundle: &Path,
+    mut spec: Spec,
+    given: &Given,
+) -> Result<Started> {
+    let failed = |e: crate::cgroup::Error| Error::internal(format!("cgroup: {e}"));
+    let filter = match spec.linux.as_ref().and_then(|l| l.seccomp.as_ref()) {
+        Some(profile) => Some(seccomp_filter::compile(profile)?),
+        None => None,
+    };
+    let root = spec.root.get_or_insert_default().path.clone();
+    let root = bundle.join(if root.is_empty() { "rootfs" } else { &root });
+    let tree = mount::clone_path(CWD, &root, true)
+        .map_err(|e| Error::invalid(format!("rootfs ({}): {e}", root.display())))?;
+    let linux = spec.linux.clone().unwrap_or_default();
+    let path = CgroupPath::from_bundle(&linux.cgroups_path, id).map_err(failed)?;
+    let cgroup = Cgroups::detect()
+        .and_then(|all| all.create(path.as_str(), &linux.resources.unwrap_or_default()))
+        .map_err(failed)?;
+    // Passing through mount namespaces loses the working directory.
+    let here = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .context(|| "working directory".to_owned())?;
+    let world = World::new()?;
+    let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
+    let started = init::start(
+        &world,
+        init::Start {
+            id,
+            spec: &spec,
+            bundle,
+            filter: filter.as_ref(),
+            root: tree,
+            netns: None,
+            sources: Vec::new(),
+            cgroup: &cgroup,
+            stdio: if terminal {
+                Stdio::Terminal
+            } else {
+                Stdio::Files(None)
+            },
+            gate: Gate::Fifo(directory.make_fifo()?),
+            bound_to_parent: false,
+            preserve_fds: given.number("preserve-fds")?.unwrap_or(0),
+        },
+    );
+    rustix::process::fchdir(here).context(|| "working directory".to_owned())?;
+    let started = match started {
+        Ok(started) => started,
+        Err(error) => {
+            // What is told is why it failed.
+            let _ = cgroup.remove();
+            return Err(error);
+        }
+    };
+    let pid = started.pid.as_raw_pid();
+    directory.save(&Saved {
+        id: id.to_owned(),
+        pid,
+        start_time: start_time(pid).context(|| format!("process {pid}"))?,
+        bundle: bundle.to_owned(),
+        cgroup: path.to_string(),
+        created: Timestamp::now(),
+        spec,
+    })?;
+    Ok(started)
+}
+
+/// Lets the first process go on, which waits for somebody to read from its FIFO.
+fn start_in(directory: &Directory) -> Result<()> {
+    let _lock = directory.lock()?;
+    let saved = directory.load()?;
+    match saved.status(directory) {
+        Status::Created => {}
+        Status::Stopped => return Err(Error::gone("cannot start a container that has stopped")),
+        _ => {
+            return Err(Error::new(
+                crate::ErrorKind::Conflict,
+                "cannot start an already running container",
+            ));
+        }
+    }
+    let what = || "starting".to_owned();
+    let gone = || Error::gone("cannot start a container that has stopped");
+    let pidfd = saved.pidfd().ok_or_else(gone)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fifo = openat(CWD, directory.fifo(), flags, Mode::empty()).context(what)?;
+    let mut polls = [
+        PollFd::new(&fifo, PollFlags::IN),
+        PollFd::new(&pidfd, PollFlags::IN),
+    ];
+    while matches!(poll(&mut polls, None), Err(rustix::io::Errno::INTR)) {}
+    let mut word = [0; 1];
+    if rustix::io::read(&fifo, &mut word) != Ok(1) {
+        return Err(gone());
+    }
+    std::fs::remove_file(directory.fifo()).context(what)?;
+    if let Some(all) = &saved.spec.hooks {
+        let pid = Some(saved.pid);
+        let state = hooks::state(&saved.spec, &saved.id, Status::Running, pid, &saved.bundle);
+        if let Err(error) = hooks::run("poststart", &all.poststart, &state) {
+            super::note("warning", &error.to_string());
+        }
+    }
+    Ok(())
+}
