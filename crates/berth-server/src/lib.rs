@@ -11,7 +11,6 @@ mod body;
 mod credentials;
 mod error;
 mod executor;
-mod hangup;
 mod hijack;
 mod lines;
 mod listen;

@@ -14,7 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore, watch};
 use tower::ServiceExt;
 
-use crate::hangup::{Handling, Hangup};
 use crate::listen::{Listener, Socket};
 use crate::origin::{self, AllowedHosts};
 use crate::version;
@@ -127,20 +126,11 @@ async fn accept(
         let (router, hosts, shutdown) = (router.clone(), hosts.clone(), shutdown.clone());
         tokio::spawn(async move {
             match stream {
-                Accepted::Unix(stream) => {
-                    let hangup = Hangup::of(&stream);
-                    connection(stream, hangup, router, hosts, shutdown).await;
-                }
-                Accepted::Tcp(stream) => {
-                    let hangup = Hangup::of(&stream);
-                    connection(stream, hangup, router, hosts, shutdown).await;
-                }
+                Accepted::Unix(stream) => connection(stream, router, hosts, shutdown).await,
+                Accepted::Tcp(stream) => connection(stream, router, hosts, shutdown).await,
                 Accepted::Tls(stream, tls) => {
-                    let hangup = Hangup::of(&stream);
                     match tokio::time::timeout(HEADER_TIME, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => {
-                            connection(stream, hangup, router, hosts, shutdown).await;
-                        }
+                        Ok(Ok(stream)) => connection(stream, router, hosts, shutdown).await,
                         Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
                         Err(_) => tracing::debug!("TLS handshake timed out"),
                     }
@@ -182,23 +172,15 @@ fn no_delay(stream: tokio::net::TcpStream) -> tokio::net::TcpStream {
 
 async fn connection<S>(
     stream: S,
-    hangup: Hangup,
     router: Router,
     hosts: Arc<AllowedHosts>,
     mut shutdown: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let handling = Handling::new();
-    let began = handling.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (router, hosts) = (router.clone(), hosts.clone());
-        let handled = began.begin();
-        async move {
-            let response = answer(request, router, &hosts).await;
-            drop(handled);
-            Ok::<_, std::convert::Infallible>(response)
-        }
+        async move { Ok::<_, std::convert::Infallible>(answer(request, router, &hosts).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .half_close(true)
@@ -208,14 +190,8 @@ async fn connection<S>(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);
-    // What a handler began it ends; a stream that nobody reads is cut off, and its sender learns.
-    let gone = async {
-        hangup.noticed().await;
-        handling.done().await;
-    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = gone => return,
         () = ending(&mut shutdown) => {
             connection.as_mut().graceful_shutdown();
             connection.await

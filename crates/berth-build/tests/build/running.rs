@@ -251,7 +251,7 @@ fn a_reader_that_leaves_stops_the_build() {
     let Some(bench) = Bench::new() else { return };
     let tar = context(&[File::Text(
         "Dockerfile",
-        "FROM busybox\nRUN echo started; exec sleep 1000\n",
+        "FROM busybox\nRUN echo started && sleep 1000 && touch /never\n",
     )]);
     let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
     bench.runtime().block_on(async {
@@ -279,7 +279,7 @@ fn a_dropped_build_is_cleaned_up() {
     let Some(bench) = Bench::new() else { return };
     let tar = context(&[File::Text(
         "Dockerfile",
-        "FROM busybox\nRUN echo started; exec sleep 1000\n",
+        "FROM busybox\nRUN echo started && sleep 1000\n",
     )]);
     let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
     bench.runtime().block_on(async {

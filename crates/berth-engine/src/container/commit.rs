@@ -16,6 +16,9 @@ use super::state::Status;
 use crate::crossing::blocking;
 use crate::{Engine, Error, Result, image};
 
+/// The diff ID of a layer of nothing: the end of a tar.
+const EMPTY_LAYER: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
+
 /// Edits the configuration of an image to be (`--change`); its error is the user's fault.
 pub type ConfigEdit = Box<dyn FnOnce(&mut ExecConfig) -> Result<(), String> + Send>;
 
@@ -88,7 +91,11 @@ fn make(
     let lease = store.lease()?;
     let mut diff_ids = store.snapshots().layers(&record.id)?;
     let layer = store.snapshots().commit(&lease, &record.id)?;
-    diff_ids.push(layer.diff_id);
+    // Nothing was written: the image has no layer more than its parent, as with Docker.
+    let empty_layer = layer.diff_id.as_str() == EMPTY_LAYER;
+    if !empty_layer {
+        diff_ids.push(layer.diff_id);
+    }
     let created = Timestamp::now().to_string();
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let mut history = below.history.clone();
@@ -97,7 +104,7 @@ fn make(
         created_by: Some(super::inspect::command(&record)),
         author: some(&request.author),
         comment: some(&request.comment),
-        empty_layer: false,
+        empty_layer,
     });
     let image = ImageConfig {
         created: Some(created),

@@ -2,7 +2,7 @@
 //! written at each start and mounted over those of the image.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,53 @@ pub(crate) fn write(
     put(&files.hosts, hosts_text(engine, record, network, joined)?)?;
     put(&files.resolv_conf, resolv_text(engine, record, network))?;
     Ok(files)
+}
+
+/// Bytes of a file of names that are looked at: the container may write to its own.
+const HOSTS_MAX: u64 = 1 << 20;
+
+/// Adds and removes addresses of a running container in its file of names, which keeps what else was
+/// written to it.
+pub(crate) fn change_hosts(
+    engine: &Engine,
+    record: &Record,
+    gone: Option<IpAddr>,
+    new: Option<IpAddr>,
+) -> Result<()> {
+    let path = HostFiles::below(&engine.container_dir(&record.id)).hosts;
+    let failed = |e| Error::io(format_args!("cannot read {}", path.display()), e);
+    let mut before = String::new();
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(&path)
+        .and_then(|file| file.take(HOSTS_MAX + 1).read_to_string(&mut before))
+        .map_err(failed)?;
+    if before.len() as u64 > HOSTS_MAX {
+        return Ok(());
+    }
+    let (name, domain) = (&record.config.hostname, &record.config.domainname);
+    let own: Vec<IpAddr> = new.into_iter().collect();
+    put(
+        &path,
+        changed_hosts(&before, gone, &hosts::build(&own, name, domain, &[]), new),
+    )
+}
+
+/// `before` without the lines of `gone`, and with those that `fresh` has for `new`.
+fn changed_hosts(before: &str, gone: Option<IpAddr>, fresh: &str, new: Option<IpAddr>) -> String {
+    let of = |line: &str| {
+        line.split_whitespace()
+            .next()
+            .and_then(|ip| ip.parse::<IpAddr>().ok())
+    };
+    let kept = before
+        .lines()
+        .filter(|line| gone.is_none() || of(line) != gone);
+    let added = fresh
+        .lines()
+        .filter(|line| new.is_some() && of(line) == new);
+    kept.chain(added).map(|line| format!("{line}\n")).collect()
 }
 
 fn put(path: &Path, text: String) -> Result<()> {
@@ -187,4 +234,24 @@ pub(crate) fn mounts(record: &Record, files: &HostFiles) -> Vec<Mount> {
         }
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_changed_line_by_line() {
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let before = "127.0.0.1\tlocalhost\n10.0.0.2\tweb\n# a note\n10.0.0.9 mine";
+        let fresh = "127.0.0.1\tlocalhost\n10.1.0.2\tweb\n";
+        assert_eq!(
+            changed_hosts(before, None, fresh, ip("10.1.0.2")),
+            "127.0.0.1\tlocalhost\n10.0.0.2\tweb\n# a note\n10.0.0.9 mine\n10.1.0.2\tweb\n"
+        );
+        assert_eq!(
+            changed_hosts(before, ip("10.0.0.2"), fresh, None),
+            "127.0.0.1\tlocalhost\n# a note\n10.0.0.9 mine\n"
+        );
+    }
 }

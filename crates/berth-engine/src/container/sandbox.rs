@@ -94,11 +94,14 @@ fn requests(
         (-priority, Some(name.as_str()) != primary)
     });
     let mut requests = Vec::new();
-    for (position, name) in names.into_iter().enumerate() {
+    let mut routed = false;
+    for name in names {
         let settings = &record.networks[name];
         let mut request = endpoint_request(engine, record, name, settings)?;
-        request.default_route = position == 0;
-        if position == 0 {
+        // An internal network leads nowhere, and nothing is published in it.
+        if !routed && !engine.0.networks.get(name)?.internal {
+            routed = true;
+            request.default_route = true;
             request.ports = std::mem::take(&mut ports);
         }
         requests.push((name.clone(), request));
@@ -159,6 +162,21 @@ pub(crate) fn endpoint_request(
             .filter_map(|s| s.parse::<IpAddr>().ok())
             .collect(),
     })
+}
+
+/// Brings the endpoints of a record up to what they are now: a network that was joined or left may
+/// have moved the default route.
+pub(crate) fn refresh(engine: &Engine, sandbox: &mut SandboxRecord) {
+    for endpoint in &mut sandbox.endpoints {
+        let now = engine.0.networks.endpoints(&endpoint.network_id);
+        let now = now
+            .unwrap_or_default()
+            .into_iter()
+            .find(|e| e.id == endpoint.id);
+        if let Some(now) = now {
+            *endpoint = now;
+        }
+    }
 }
 
 /// A running container's sandbox, to join or leave networks with.

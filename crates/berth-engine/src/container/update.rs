@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use berth_spec::docker::container::UpdateResponse;
 use berth_spec::docker::{HostConfig, Resources};
+use berth_spec::oci::runtime::Pids;
 
 use super::device;
 use super::plan::{adapt_limits, check_limits, check_restart_policy, linux_resources};
@@ -36,22 +37,18 @@ pub async fn update(engine: &Engine, id: &str, changes: Resources) -> Result<Upd
             )));
         }
     }
-    if changes.memory > 0
-        && changes.memory_swap == 0
-        && before.memory_swap > 0
-        && changes.memory > before.memory_swap
-    {
-        return Err(Error::invalid(format!(
-            "Cannot update container {id}: Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
-        )));
-    }
+    check_changes(&before, &changes)
+        .map_err(|e| e.context(format_args!("Cannot update container {id}")))?;
     let mut host = before;
     apply(&mut host, &changes);
-    let warnings = check_limits(&host, engine.0.defaults.cpus)?;
+    let mut warnings = check_limits(&host, engine.0.defaults.cpus)?;
     adapt_limits(&mut host);
-    let mut warnings = warnings;
     if status.alive() {
-        let resources = linux_resources(&host, &device::numbers)?;
+        let mut resources = linux_resources(&host, &device::numbers)?;
+        if changes.pids_limit.is_some_and(|limit| limit < 0) {
+            // No limit is no entry in a new document; here there may be one to take away.
+            resources.pids = Some(Pids { limit: -1 });
+        }
         let path = container.read(|r| engine.cgroup_path(r));
         let cgroups = engine.0.cgroups.clone();
         let discarded = blocking(move || {
@@ -66,6 +63,33 @@ pub async fn update(engine: &Engine, id: &str, changes: Resources) -> Result<Upd
     container.change(&engine.0.db, |r| r.host = host)?;
     super::tell(engine, &container, "update", BTreeMap::new());
     Ok(UpdateResponse { warnings })
+}
+
+/// What cannot follow on the limits that are set; Docker's words.
+fn check_changes(host: &HostConfig, changes: &Resources) -> Result<()> {
+    let conflict = |changed: &str, set: &str| {
+        Err(Error::conflict(format!(
+            "Conflicting options: {changed} cannot be updated as {set} has already been set"
+        )))
+    };
+    if changes.nano_cpus > 0 && host.cpu_period > 0 {
+        return conflict("Nano CPUs", "CPU Period");
+    }
+    if changes.nano_cpus > 0 && host.cpu_quota > 0 {
+        return conflict("Nano CPUs", "CPU Quota");
+    }
+    if changes.cpu_period > 0 && host.nano_cpus > 0 {
+        return conflict("CPU Period", "NanoCPUs");
+    }
+    if changes.cpu_quota > 0 && host.nano_cpus > 0 {
+        return conflict("CPU Quota", "NanoCPUs");
+    }
+    if changes.memory_swap == 0 && host.memory_swap > 0 && changes.memory > host.memory_swap {
+        return Err(Error::invalid(
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+        ));
+    }
+    Ok(())
 }
 
 /// A zero leaves a limit as it is.
@@ -90,10 +114,6 @@ fn apply(host: &mut HostConfig, changes: &Resources) {
     );
     if changes.nano_cpus != 0 {
         host.nano_cpus = changes.nano_cpus;
-        // They say the same thing in two ways.
-        (host.cpu_period, host.cpu_quota) = (0, 0);
-    } else if changes.cpu_period != 0 || changes.cpu_quota != 0 {
-        host.nano_cpus = 0;
     }
     for (field, change) in [
         (&mut host.cpuset_cpus, &changes.cpuset_cpus),
@@ -118,5 +138,94 @@ fn apply(host: &mut HostConfig, changes: &Resources) {
         .filter(|p| !p.name.is_empty())
     {
         host.restart_policy = policy.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_that_contradict_what_is_set_are_refused() {
+        let plain = HostConfig::default();
+        let cpus = HostConfig {
+            nano_cpus: 1_000_000_000,
+            ..HostConfig::default()
+        };
+        let quota = HostConfig {
+            cpu_period: 100_000,
+            cpu_quota: 50_000,
+            ..HostConfig::default()
+        };
+        let memory = HostConfig {
+            memory: 100 << 20,
+            memory_swap: 200 << 20,
+            ..HostConfig::default()
+        };
+        let change = |set: fn(&mut Resources)| {
+            let mut changes = Resources::default();
+            set(&mut changes);
+            changes
+        };
+        let more_cpus = change(|r| r.nano_cpus = 2_000_000_000);
+        let more_memory = change(|r| r.memory = 300 << 20);
+        for (host, changes, text) in [
+            (&plain, &more_cpus, ""),
+            (&cpus, &more_cpus, ""),
+            (
+                &quota,
+                &more_cpus,
+                "Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set",
+            ),
+            (
+                &cpus,
+                &change(|r| r.cpu_quota = 1000),
+                "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set",
+            ),
+            (
+                &cpus,
+                &change(|r| r.cpu_period = 1000),
+                "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set",
+            ),
+            (&plain, &more_memory, ""),
+            (&memory, &change(|r| r.memory = 150 << 20), ""),
+            (
+                &memory,
+                &more_memory,
+                "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+            ),
+            (
+                &memory,
+                &change(|r| (r.memory, r.memory_swap) = (300 << 20, -1)),
+                "",
+            ),
+        ] {
+            let found =
+                check_changes(host, changes).map_or_else(|e| e.to_string(), |()| String::new());
+            assert_eq!(found, text);
+        }
+    }
+
+    #[test]
+    fn zeros_change_nothing() {
+        let before = HostConfig {
+            memory: 100 << 20,
+            cpuset_cpus: "0".to_owned(),
+            pids_limit: Some(9),
+            ..HostConfig::default()
+        };
+        let mut host = before;
+        apply(&mut host, &Resources::default());
+        assert_eq!(host, before);
+        let changes = Resources {
+            cpuset_cpus: "1".to_owned(),
+            pids_limit: Some(-1),
+            ..Resources::default()
+        };
+        apply(&mut host, &changes);
+        assert_eq!(
+            (&*host.cpuset_cpus, host.pids_limit, host.memory),
+            ("1", Some(-1), 100 << 20)
+        );
     }
 }

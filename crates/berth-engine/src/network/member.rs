@@ -1,5 +1,6 @@
 //! Containers that join and leave networks.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use berth_network::NetworkRecord;
@@ -7,10 +8,10 @@ use berth_spec::docker::EndpointSettings;
 use berth_spec::docker::network::{NetworkConnectBody, NetworkDisconnectBody};
 
 use super::find;
-use crate::container::plan::{NetworkMode, check_endpoint};
+use crate::container::plan::{NetworkMode, check_endpoint, requested};
 use crate::container::record::Container;
 use crate::container::state::Status;
-use crate::container::{sandbox, tell_network};
+use crate::container::{host_files, sandbox, tell_network};
 use crate::crossing::blocking;
 use crate::{Engine, Error, Result};
 
@@ -106,8 +107,14 @@ async fn attach(
                 container.id
             ))
         })?;
-        let request = sandbox::endpoint_request(&engine, &record, &network.name, &settings)?;
+        let mut request = sandbox::endpoint_request(&engine, &record, &network.name, &settings)?;
+        let mut others = record.sandbox.iter().flat_map(|s| &s.endpoints);
+        if !network.internal && !others.any(|e| e.default_route) {
+            request.default_route = true;
+            request.ports = requested(&record.config, &record.host)?;
+        }
         let endpoint = engine.0.networks.attach(&joined, &network.id, request)?;
+        let address = IpAddr::V4(endpoint.ip);
         let kept = container.change(&engine.0.db, |r| {
             r.networks.insert(network.name.clone(), settings);
             if let Some(sandbox) = &mut r.sandbox {
@@ -118,7 +125,7 @@ async fn attach(
             engine.0.networks.detach(joined.id(), &network.id)?;
             return Err(error);
         }
-        Ok(())
+        host_files::change_hosts(&engine, &record, None, Some(address))
     })
     .await
 }
@@ -155,16 +162,52 @@ pub async fn disconnect(engine: &Engine, name: &str, body: NetworkDisconnectBody
             "cannot disconnect container from host network - container was created in host network mode",
         ));
     }
-    if let Some(sandbox) = sandbox {
-        let (engine, network) = (engine.clone(), network.id.clone());
-        blocking(move || engine.0.networks.detach(&sandbox, &network)).await?;
-    }
-    container.change(&engine.0.db, |r| {
-        r.networks.remove(&key);
-        if let Some(sandbox) = &mut r.sandbox {
-            sandbox.endpoints.retain(|e| e.network_id != network.id);
+    match sandbox {
+        Some(sandbox) => {
+            let (engine, container, network) = (engine.clone(), container.clone(), network.clone());
+            blocking(move || detach(&engine, &container, &network, &key, &sandbox)).await?;
         }
-    })?;
+        None => container.change(&engine.0.db, |r| drop(r.networks.remove(&key)))?,
+    }
     tell_network(engine, &network.id, "disconnect", &container.id);
     Ok(())
+}
+
+/// Leaves a network while the container runs. Published ports move to the endpoint that carries the
+/// default route then.
+fn detach(
+    engine: &Engine,
+    container: &Arc<Container>,
+    network: &NetworkRecord,
+    key: &str,
+    sandbox_id: &str,
+) -> Result<()> {
+    let networks = &engine.0.networks;
+    networks.detach(sandbox_id, &network.id)?;
+    let left = container.change(&engine.0.db, |r| {
+        r.networks.remove(key);
+        let sandbox = r.sandbox.as_mut()?;
+        let at = sandbox
+            .endpoints
+            .iter()
+            .position(|e| e.network_id == network.id)?;
+        let left = sandbox.endpoints.remove(at);
+        sandbox::refresh(engine, sandbox);
+        Some(left)
+    })?;
+    let gone = left.as_ref().map(|left| IpAddr::V4(left.ip));
+    let record = container.snapshot();
+    let mut endpoints = record.sandbox.iter().flat_map(|s| &s.endpoints);
+    let heir = endpoints.find(|e| e.default_route).map(|e| e.id.clone());
+    if let Some(heir) = heir
+        && left.is_some_and(|left| !left.ports.is_empty())
+    {
+        networks.publish(&heir, &requested(&record.config, &record.host)?)?;
+        container.change(&engine.0.db, |r| {
+            if let Some(sandbox) = &mut r.sandbox {
+                sandbox::refresh(engine, sandbox);
+            }
+        })?;
+    }
+    host_files::change_hosts(engine, &record, gone, None)
 }

@@ -1,9 +1,9 @@
 //! Volumes: directories that outlive containers.
 
 pub(crate) mod registry;
+mod size;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use berth_spec::docker::volume::{VolumeList, VolumeUsage, VolumesPruned};
 use berth_spec::docker::{Volume, VolumeCreateBody};
@@ -146,26 +146,9 @@ pub async fn prune(engine: &Engine, filters: Filters) -> Result<VolumesPruned> {
 /// Bytes on disk of a volume.
 async fn size_of(engine: &Engine, name: &str) -> u64 {
     let data = engine.0.volumes.data(name);
-    blocking(move || Ok::<_, Error>(bytes_below(&data)))
+    blocking(move || Ok::<_, Error>(size::size(&data)))
         .await
         .unwrap_or(0)
-}
-
-fn bytes_below(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let mut bytes = 0;
-    let mut dirs = vec![dir.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-            // Of the entry itself, never of what a link points at.
-            let Ok(meta) = entry.metadata() else { continue };
-            bytes += meta.blocks() * 512;
-            if meta.is_dir() {
-                dirs.push(entry.path());
-            }
-        }
-    }
-    bytes
 }
 
 /// All volumes with what they cost, for `system df`.

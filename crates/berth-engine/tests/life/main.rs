@@ -1,7 +1,9 @@
 //! An engine on real namespaces, cgroups and networks, verb by verb.
 
 mod cases;
+mod member_cases;
 mod more_cases;
+mod storage_cases;
 mod world;
 
 use std::future::Future;
@@ -51,6 +53,19 @@ fn main() {
         more_cases::images,
         more_cases::events_are_told,
         more_cases::shared_namespaces,
+        storage_cases::volumes_live_and_go,
+        storage_cases::volumes_are_filled_from_the_image,
+        storage_cases::volumes_of_the_local_drivers_kinds,
+        storage_cases::files_are_copied_as_docker_names_them,
+        storage_cases::copies_belong_to_the_containers_user_if_asked,
+        storage_cases::commit_of_nothing_has_no_layer_more,
+        storage_cases::prune_takes_what_nobody_uses,
+        member_cases::networks_are_made_as_asked,
+        member_cases::a_container_moves_between_networks,
+        member_cases::an_internal_network_does_not_take_the_default_route,
+        member_cases::containers_that_cannot_join,
+        member_cases::limits_are_given_and_taken,
+        member_cases::top_shows_the_columns_of_ps,
     ]
     .to_vec();
     let executor = tokio::runtime::Runtime::new().expect("an executor");

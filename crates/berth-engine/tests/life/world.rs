@@ -271,6 +271,16 @@ impl World {
         }
     }
 
+    /// Waits until a command succeeds in a running container.
+    pub async fn until_running(&self, id: &str, command: &[&str]) {
+        let trying = async {
+            while self.exec(id, command).await.code != 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("a command to succeed", trying).await;
+    }
+
     /// Waits until a container's description is as wanted.
     pub async fn until(
         &self,
