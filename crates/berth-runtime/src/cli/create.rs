@@ -17,7 +17,7 @@ use super::flags::{Flag, Given};
 use super::foreground::Foreground;
 use super::kill::destroy;
 use super::state::{Directory, Saved};
-use crate::cgroup::{CgroupPath, Cgroups};
+use crate::cgroup::CgroupPath;
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::init::{self, Gate, Started, Stdio};
@@ -170,13 +170,14 @@ fn make_in(
         .map_err(|e| Error::invalid(format!("rootfs ({}): {e}", root.display())))?;
     let linux = spec.linux.clone().unwrap_or_default();
     let path = CgroupPath::from_bundle(&linux.cgroups_path, id).map_err(failed)?;
-    let cgroup = Cgroups::detect()
-        .and_then(|all| all.create(path.as_str(), &linux.resources.unwrap_or_default()))
-        .map_err(failed)?;
     // Passing through mount namespaces loses the working directory.
     let here = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .context(|| "working directory".to_owned())?;
     let world = World::new()?;
+    let made = world
+        .cgroups
+        .create(path.as_str(), &linux.resources.unwrap_or_default());
+    let cgroup = made.map_err(failed)?;
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
     let started = init::start(
         &world,

@@ -161,6 +161,6 @@ fn start(saved: &Saved, process: &Process, given: &Given) -> Result<init::Starte
             preserve_fds: given.number("preserve-fds")?.unwrap_or(0),
         },
     )?;
-    init::exec::finish(&mut started)?;
+    init::exec::progress(&mut started)?;
     Ok(started)
 }

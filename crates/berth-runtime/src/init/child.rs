@@ -92,6 +92,8 @@ pub(super) fn begin(
     if bound_to_parent {
         die_with_parent()?;
     }
+    // Keys of the host's sessions are not the container's.
+    sys::new_session_keyring().context(|| "making a session keyring".to_owned())?;
     // Nobody in the container looks into our memory or at our descriptors.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "dumpable".to_owned())?;
     rustix::process::setsid().context(|| "setsid".to_owned())?;

@@ -44,7 +44,7 @@ pub(crate) struct Exec<'a> {
 }
 
 /// Copies this process into the container. What comes of it is heard by
-/// [`progress`], so that the caller need not wait here.
+/// [`progress`], so that a caller need not wait here.
 pub(crate) fn start(world: &World, exec: Exec<'_>) -> Result<Started> {
     let mut warnings = Vec::new();
     let plan = ProcessPlan::new(exec.process, exec.filter, exec.own_user, &mut warnings)?;
@@ -84,6 +84,7 @@ pub(crate) fn start(world: &World, exec: Exec<'_>) -> Result<Started> {
         terminal: pair.map(|(master, _)| master),
         warnings,
         channel: parent_end,
+        executing: false,
     })
 }
 
@@ -98,11 +99,12 @@ fn devpts(world: &World, container: Pid) -> Result<OwnedFd> {
     root.open_dir(Path::new("/dev/pts")).invalid(what)
 }
 
-/// Hears the process out until its program runs.
+/// Hears the process out until its program runs; false where there is nothing more to hear for the
+/// moment.
 ///
 /// # Errors
 /// Why it does not; then the process is ended and waited for.
-pub(crate) fn finish(started: &mut Started) -> Result<()> {
+pub(crate) fn progress(started: &mut Started) -> Result<bool> {
     listen(started, &|| Ok(())).inspect_err(|_| end(&started.pidfd))
 }
 

@@ -75,23 +75,39 @@ impl Channel {
             .context(|| "telling the container's process to go on".to_owned())
     }
 
-    /// The parent hears; nothing means that the child's end is closed.
-    pub fn hear(&self) -> Result<Option<(FromChild, Vec<OwnedFd>)>> {
+    /// Lets [`hear`](Self::hear) answer [`Heard::Nothing`] instead of waiting.
+    pub fn set_nonblocking(&self) -> Result<()> {
+        rustix::io::ioctl_fionbio(&self.0, true).context(|| "channel".to_owned())
+    }
+
+    /// The parent hears.
+    pub fn hear(&self) -> Result<Heard> {
         let mut buffer = vec![0; MESSAGE_MAX];
         match socket::receive(&self.0, &mut buffer) {
-            Ok((0, _)) => Ok(None),
+            Ok((0, _)) => Ok(Heard::End),
             Ok((n, fds)) => {
                 let message = serde_json::from_slice(&buffer[..n])
                     .context(|| "message of the container's process".to_owned())?;
-                Ok(Some((message, fds)))
+                Ok(Heard::Message(message, fds))
             }
             // It was killed with a word of ours unread.
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(Heard::End),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Heard::Nothing),
             Err(e) => Err(Error::internal(format!(
                 "hearing the container's process: {e}"
             ))),
         }
     }
+}
+
+/// What there is to hear.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Message(FromChild, Vec<OwnedFd>),
+    /// The child's end is closed.
+    End,
+    /// Not now.
+    Nothing,
 }
 
 impl AsFd for Channel {

@@ -34,7 +34,7 @@ use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::launcher::World;
 use crate::seccomp_filter::Filter;
-use message::{Channel, FromChild};
+use message::{Channel, FromChild, Heard};
 use plan::Plan;
 
 /// A container to start.
@@ -82,6 +82,8 @@ pub(crate) struct Started {
     pub terminal: Option<OwnedFd>,
     pub warnings: Vec<String>,
     pub channel: Channel,
+    /// It has said that it is about to run its program.
+    executing: bool,
 }
 
 /// Starts a container's first process. When this returns its program runs, or it waits at its gate.
@@ -123,6 +125,7 @@ pub(crate) fn start(world: &World, start: Start<'_>) -> Result<Started> {
         terminal: None,
         warnings,
         channel: parent_end,
+        executing: false,
     };
     let result = set_up(world, &mut started, oom_score_adj, maps).and_then(|()| {
         listen(&mut started, &|| {
@@ -131,7 +134,7 @@ pub(crate) fn start(world: &World, start: Start<'_>) -> Result<Started> {
         })
     });
     match result {
-        Ok(()) => Ok(started),
+        Ok(_) => Ok(started),
         Err(error) => {
             end(&started.pidfd);
             Err(error)
@@ -223,26 +226,27 @@ fn set_oom_score(world: &World, process: &str, value: i32) -> Result<Option<Stri
     }
 }
 
-/// Hears the child out until it runs its program or waits at its gate.
-fn listen(started: &mut Started, hooks: &dyn Fn() -> Result<()>) -> Result<()> {
-    let mut executing = false;
+/// Hears the child out until it runs its program or waits at its gate. Answers false where there is
+/// nothing more to hear for the moment, which is told by a channel that does not block.
+fn listen(started: &mut Started, hooks: &dyn Fn() -> Result<()>) -> Result<bool> {
     loop {
         match started.channel.hear()? {
-            Some((FromChild::Hooks, _)) => {
+            Heard::Message(FromChild::Hooks, _) => {
                 hooks()?;
                 started.channel.go()?;
             }
-            Some((FromChild::Terminal, fds)) => {
+            Heard::Message(FromChild::Terminal, fds) => {
                 let [master] = <[OwnedFd; 1]>::try_from(fds)
                     .map_err(|_| Error::internal("the terminal did not come"))?;
                 started.terminal = Some(master);
             }
-            Some((FromChild::Warning(text), _)) => started.warnings.push(text),
-            Some((FromChild::Ready, _)) => return Ok(()),
-            Some((FromChild::Executing, _)) => executing = true,
-            Some((FromChild::Failed(error), _)) => return Err(error),
-            None if executing => return Ok(()),
-            None => return Err(ended_early(&started.pidfd)),
+            Heard::Message(FromChild::Warning(text), _) => started.warnings.push(text),
+            Heard::Message(FromChild::Ready, _) => return Ok(true),
+            Heard::Message(FromChild::Executing, _) => started.executing = true,
+            Heard::Message(FromChild::Failed(error), _) => return Err(error),
+            Heard::End if started.executing => return Ok(true),
+            Heard::End => return Err(ended_early(&started.pidfd)),
+            Heard::Nothing => return Ok(false),
         }
     }
 }
@@ -251,7 +255,7 @@ impl Started {
     /// Lets a process go that waits at [`Gate::Parent`], and hears how that goes.
     pub fn open_gate(&mut self) -> Result<()> {
         self.channel.go()?;
-        listen(self, &|| Ok(()))
+        listen(self, &|| Ok(())).map(drop)
     }
 }
 

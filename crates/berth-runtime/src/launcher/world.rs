@@ -8,6 +8,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::cgroup::Cgroups;
 use crate::error::{Context, Result};
 
 /// Descriptors that starts use.
@@ -24,6 +25,7 @@ pub(crate) struct World {
     pub home: OwnedFd,
     /// The PID namespace we live in.
     pub pids: OwnedFd,
+    pub cgroups: Cgroups,
 }
 
 impl World {
@@ -43,6 +45,7 @@ impl World {
             empty: made?,
             home,
             pids,
+            cgroups: Cgroups::detect().context(|| "cgroups".to_owned())?,
         })
     }
 }

@@ -67,6 +67,7 @@ impl Exec {
                 preserve_fds: 0,
             },
         )?;
+        started.channel.set_nonblocking()?;
         if let Some(master) = started.terminal.take() {
             session.set_terminal(master)?;
             if let Some(size) = spec.process.console_size {
@@ -138,9 +139,13 @@ impl Execs {
         let Some(socket) = exec.asking.take() else {
             return;
         };
-        let running = init::exec::finish(&mut exec.started);
+        let running = init::exec::progress(&mut exec.started);
         let reply = match running {
-            Ok(()) => Reply::Running {
+            Ok(false) => {
+                exec.asking = Some(socket);
+                return;
+            }
+            Ok(true) => Reply::Running {
                 pid: exec.started.pid.as_raw_pid(),
                 warnings: std::mem::take(&mut exec.started.warnings),
             },

@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use super::log::Log;
 use super::protocol::{Spawn, Status};
 use super::session::{Session, Wanted};
-use crate::cgroup::{Cgroup, CgroupPath, Cgroups};
+use crate::cgroup::{Cgroup, CgroupPath};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::init::{self, Gate, Started};
@@ -137,7 +137,7 @@ fn run(
     lock: OwnedFd,
     listener: OwnedFd,
 ) -> std::result::Result<(Container, Session), Failed> {
-    let cgroup = match make_cgroup(&request.task) {
+    let cgroup = match make_cgroup(world, &request.task) {
         Ok(cgroup) => cgroup,
         Err(error) => return Err((error, dir)),
     };
@@ -177,13 +177,13 @@ fn has(task: &TaskSpec, kind: NamespaceKind) -> bool {
     linux.is_some_and(|l| l.namespaces.iter().any(|n| n.kind == kind))
 }
 
-fn make_cgroup(task: &TaskSpec) -> Result<Cgroup> {
+fn make_cgroup(world: &World, task: &TaskSpec) -> Result<Cgroup> {
     let linux = task.spec.linux.clone().unwrap_or_default();
     let failed = |e: crate::cgroup::Error| Error::internal(format!("cgroup: {e}"));
     let path = CgroupPath::from_bundle(&linux.cgroups_path, &task.id).map_err(failed)?;
-    let cgroups = Cgroups::detect().map_err(failed)?;
     let resources = linux.resources.unwrap_or_default();
-    cgroups.create(path.as_str(), &resources).map_err(failed)
+    let made = world.cgroups.create(path.as_str(), &resources);
+    made.map_err(failed)
 }
 
 fn begin(

@@ -297,3 +297,115 @@ pub fn sysctls_are_of_the_container(launcher: &Launcher) {
         "{error}"
     );
 }
+
+/// Takes a namespace of the document away, or sets its path.
+fn namespace(bundle: &mut Bundle, kind: NamespaceKind, path: Option<String>) {
+    let namespaces = &mut bundle.spec().linux.as_mut().unwrap().namespaces;
+    namespaces.retain(|n| n.kind != kind);
+    namespaces.extend(path.map(|path| Namespace { kind, path }));
+}
+
+pub fn namespaces_of_others_are_joined(launcher: &Launcher) {
+    let mut first = Bundle::new("hostname first; echo ready; exec sleep 1000");
+    first.spec().hostname = "x".into();
+    let sets = first
+        .spec()
+        .process
+        .as_mut()
+        .unwrap()
+        .capabilities
+        .as_mut()
+        .unwrap();
+    sets.effective.push("CAP_SYS_ADMIN".into());
+    sets.permitted.push("CAP_SYS_ADMIN".into());
+    sets.bounding.push("CAP_SYS_ADMIN".into());
+    first.spec().linux.as_mut().unwrap().seccomp = None;
+    let mut first = first.spawn(launcher).unwrap();
+    first.await_output("ready");
+    let kinds = [
+        (NamespaceKind::Pid, "pid"),
+        (NamespaceKind::Network, "net"),
+        (NamespaceKind::Ipc, "ipc"),
+        (NamespaceKind::Uts, "uts"),
+    ];
+    let script =
+        "hostname; cat /proc/1/comm; for n in pid net ipc uts; do readlink /proc/self/ns/$n; done";
+    let mut second = Bundle::new(script);
+    let ns = |name: &str| format!("/proc/{}/ns/{name}", first.task.pid());
+    for (kind, name) in kinds {
+        namespace(&mut second, kind, Some(ns(name)));
+    }
+    let out = second.output(launcher);
+    let links: Vec<String> = kinds
+        .iter()
+        .map(|(_, name)| std::fs::read_link(ns(name)).unwrap().display().to_string())
+        .collect();
+    assert_eq!(out, format!("first\nsleep\n{}\n", links.join("\n")));
+    // Execs go there as well.
+    let mut third = Bundle::new("echo ready; exec sleep 1000");
+    namespace(&mut third, NamespaceKind::Pid, Some(ns("pid")));
+    let mut third = third.spawn(launcher).unwrap();
+    third.await_output("ready");
+    let mut process = Bundle::new("").task.spec.process.unwrap();
+    process.args = ["readlink", "/proc/self/ns/pid"]
+        .map(str::to_owned)
+        .to_vec();
+    let exec = third.task.exec(berth_runtime::task::ExecSpec {
+        id: "e".into(),
+        process,
+        attach: berth_runtime::task::AttachOptions::OUTPUT,
+    });
+    let mut stream: std::os::unix::net::UnixStream = exec.unwrap().stream.unwrap().into();
+    let seen = crate::bundle::await_text(&mut stream, "]");
+    assert!(seen.contains(&links[0]), "{seen}");
+}
+
+pub fn the_hosts_namespaces_are_shared(launcher: &Launcher) {
+    let mut bundle = Bundle::new(
+        "for n in pid net ipc uts; do readlink /proc/self/ns/$n; done; sleep 1000 & echo end",
+    );
+    for kind in [
+        NamespaceKind::Pid,
+        NamespaceKind::Network,
+        NamespaceKind::Ipc,
+        NamespaceKind::Uts,
+    ] {
+        namespace(&mut bundle, kind, None);
+    }
+    // mqueue and its like belong to the namespace that is shared.
+    let (out, errors, status) = bundle.run(launcher);
+    let links: Vec<String> = ["pid", "net", "ipc", "uts"]
+        .iter()
+        .map(|n| {
+            std::fs::read_link(format!("/proc/self/ns/{n}"))
+                .unwrap()
+                .display()
+                .to_string()
+        })
+        .collect();
+    // What it left behind has ended with it, else this would not have.
+    assert_eq!(out, format!("{}\nend\n", links.join("\n")), "{errors}");
+    assert_eq!(status.code, 0);
+    let mut bundle = Bundle::new("");
+    namespace(&mut bundle, NamespaceKind::Uts, None);
+    bundle.spec().hostname = "host".into();
+    let error = bundle.refusal(launcher).to_string();
+    assert!(error.contains("private UTS namespace"), "{error}");
+}
+
+pub fn keyrings_are_its_own(launcher: &Launcher) {
+    if std::fs::metadata("/proc/keys").is_err() {
+        testkit::skipped("this kernel has no keyrings");
+        return;
+    }
+    let session = || {
+        let mut bundle = Bundle::new("grep ' _ses: ' /proc/keys | cut -d' ' -f1");
+        let linux = bundle.spec().linux.as_mut().unwrap();
+        linux.masked_paths.clear();
+        linux.seccomp = None;
+        bundle.output(launcher)
+    };
+    let (first, second) = (session(), session());
+    assert_eq!((first.lines().count(), second.lines().count()), (1, 1));
+    assert_ne!(first, second);
+}

@@ -303,3 +303,25 @@ pub fn hooks_run_at_their_points(launcher: &Launcher) {
         "prestart\ncreateRuntime\ncreateContainer\npoststart\npoststop\n"
     );
 }
+
+pub fn it_outlives_its_launcher(_: &Launcher) {
+    let launcher = Launcher::fork().unwrap();
+    let mut bundle = Bundle::new("echo one; read x; echo two $x; exit 6");
+    bundle.task.open_stdin = true;
+    let log = bundle.log(0, 0);
+    let mut running = bundle.spawn(&launcher).unwrap();
+    running.await_output("one");
+    drop(launcher);
+    let Ok(Reconnected::Running(task)) = Task::reconnect(&running.dir()) else {
+        panic!("it runs");
+    };
+    let stream = task
+        .attach(berth_runtime::task::AttachOptions::ALL)
+        .unwrap();
+    let mut stream: std::os::unix::net::UnixStream = stream.into();
+    stream.write_all(b"more\n").unwrap();
+    crate::bundle::await_text(&mut stream, "two more");
+    assert_eq!(task.wait().unwrap().code, 6);
+    let text = std::fs::read_to_string(log).unwrap();
+    assert!(text.contains("one") && text.contains("two more"), "{text}");
+}

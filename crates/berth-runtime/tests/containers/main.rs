@@ -42,6 +42,7 @@ const TESTS: &[Test] = tests! {
         nothing_is_left_over,
         a_shim_is_small,
         hooks_run_at_their_points,
+        it_outlives_its_launcher,
     },
     attach::{
         two_clients_get_the_same,
@@ -74,6 +75,9 @@ const TESTS: &[Test] = tests! {
         a_user_namespace_can_be_made_inside,
         a_user_namespace_of_its_own,
         sysctls_are_of_the_container,
+        namespaces_of_others_are_joined,
+        the_hosts_namespaces_are_shared,
+        keyrings_are_its_own,
     },
     command::{
         run_is_all_in_one,
