@@ -76,7 +76,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64> {
         _ => return Err(refused()),
     };
     let number: f64 = digits.parse().map_err(|_| refused())?;
-    if !number.is_finite() || number < 0.0 || number > 1e15 {
+    if !(0.0..=1e15).contains(&number) {
         return Err(refused());
     }
     Ok((number * unit as f64) as u64)

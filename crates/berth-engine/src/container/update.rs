@@ -214,7 +214,7 @@ mod tests {
             pids_limit: Some(9),
             ..HostConfig::default()
         };
-        let mut host = before;
+        let mut host = before.clone();
         apply(&mut host, &Resources::default());
         assert_eq!(host, before);
         let changes = Resources {
