@@ -11,7 +11,7 @@ const PATTERNS_MAX: usize = 10_000;
 
 /// The patterns of an ignore file; later ones win.
 #[derive(Debug, Default)]
-pub(crate) struct Ignore {
+pub struct Ignore {
     patterns: Vec<Pattern>,
 }
 
@@ -24,7 +24,7 @@ struct Pattern {
 
 impl Ignore {
     /// Reads the file's text.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
+    pub fn parse(text: &str) -> Result<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut patterns = Vec::new();
         for line in text.lines() {
@@ -57,7 +57,7 @@ impl Ignore {
 
     /// Whether `path` (relative, clean) is left out. A pattern that matches a directory matches
     /// what is below it.
-    pub(crate) fn excludes(&self, path: &str) -> bool {
+    pub fn excludes(&self, path: &str) -> bool {
         let mut out = false;
         for pattern in &self.patterns {
             if pattern.exception == out && pattern.matches(path) {
@@ -68,7 +68,7 @@ impl Ignore {
     }
 
     /// Whether something below an excluded directory may be kept after all.
-    pub(crate) fn has_exceptions(&self) -> bool {
+    pub fn has_exceptions(&self) -> bool {
         self.patterns.iter().any(|pattern| pattern.exception)
     }
 }

@@ -36,12 +36,12 @@ pub enum Body {
     /// Bytes, with their length told in advance.
     Bytes(Bytes),
     /// A stream of unknown length.
-    Stream(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>),
+    Stream(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send + Sync>>),
 }
 
 impl Body {
     /// Everything a reader gives.
-    pub fn from_reader(reader: impl AsyncRead + Send + 'static) -> Self {
+    pub fn from_reader(reader: impl AsyncRead + Send + Sync + 'static) -> Self {
         Body::Stream(Box::pin(tokio_util::io::ReaderStream::with_capacity(
             reader,
             64 << 10,

@@ -1,15 +1,30 @@
-//! `berth`: one file with several personalities.
+//! `berth`: one file with several personalities. The name it is called by and its first word
+//! say which, before a thread, an executor or a log exists: the engine's launcher and the
+//! runtime fork, and must do so single-threaded.
 #![forbid(unsafe_code)]
 
+mod archive;
+mod autostart;
+mod cli;
+mod command;
+mod config_file;
 mod daemon;
+mod endpoint;
+mod environment;
+mod failure;
+mod format;
+mod option;
+mod personality;
+mod progress;
+mod reference;
+mod terminal;
+mod usage;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
-    let mut args: Vec<_> = std::env::args_os().collect();
-    let name = args.first().map(std::path::PathBuf::from).unwrap_or_default();
-    if name.file_name().is_some_and(|name| name == "dockerd") {
-        return daemon::main_as_dockerd(args.split_off(1));
-    }
-    daemon::main(args.split_off(2.min(args.len())))
+    personality::dispatch(std::env::args_os().collect())
 }

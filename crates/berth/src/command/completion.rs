@@ -1,0 +1,133 @@
+//! `completion bash|zsh|fish`, and what its scripts ask back.
+
+use berth_client::Client;
+use berth_spec::docker::volume::VolumeList;
+use berth_spec::docker::{ContainerSummary, ImageSummary, Network};
+
+use super::{ENTRIES, Entry, Found, GROUPS, Takes, Verb, find, parser};
+use crate::cli::Cli;
+use crate::failure::{Failure, Outcome};
+
+#[derive(Debug, clap::Args)]
+pub struct Completion {
+    words: Vec<String>,
+}
+
+impl Verb for Completion {
+    const ARGUMENTS: &'static str = "bash|zsh|fish";
+    const TAKES: Takes = Takes::Exactly(1);
+
+    async fn run(self, cli: &Cli) -> Outcome {
+        let program = cli.program;
+        let script = match self.words[0].as_str() {
+            "bash" => format!(
+                "# bash completion of {program}\n_{program}() {{\n    local IFS=$'\\n'\n    COMPREPLY=($(compgen -W \"$({program} __complete -- \"${{COMP_WORDS[@]:1:COMP_CWORD}}\" 2>/dev/null)\" -- \"${{COMP_WORDS[COMP_CWORD]}}\"))\n}}\ncomplete -o default -F _{program} {program}\n"
+            ),
+            "zsh" => format!(
+                "#compdef {program}\n_{program}() {{\n    local -a found\n    found=(${{(f)\"$({program} __complete -- ${{words[2,CURRENT]}} 2>/dev/null)\"}})\n    if (( $#found )); then compadd -a found; else _files; fi\n}}\ncompdef _{program} {program}\n"
+            ),
+            "fish" => format!(
+                "# fish completion of {program}\nfunction __{program}_complete\n    set -l words (commandline -opc) (commandline -ct)\n    {program} __complete -- $words[2..-1] 2>/dev/null\nend\ncomplete -c {program} -a '(__{program}_complete)'\n"
+            ),
+            other => {
+                return Err(Failure::new(format!(
+                    "completion: unknown shell {other:?}: must be one of \"bash\", \"zsh\" or \"fish\""
+                )));
+            }
+        };
+        print!("{script}");
+        Ok(())
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Complete {
+    words: Vec<String>,
+}
+
+impl Verb for Complete {
+    const ARGUMENTS: &'static str = "[WORD...]";
+    const TAKES: Takes = Takes::AtLeast(0);
+    const FIRST_WORD_ENDS_OPTIONS: bool = true;
+
+    async fn run(self, cli: &Cli) -> Outcome {
+        let (last, before) = match self.words.split_last() {
+            Some((last, before)) => (last.as_str(), before),
+            None => ("", &[][..]),
+        };
+        let mut found = match find(before) {
+            Found::Verb(entry, _, _) if last.starts_with('-') => options(entry),
+            // An engine that does not run is not started for this.
+            Found::Verb(entry, path, _) => match cli.connect() {
+                Ok(client) => names(&client, entry, path).await.unwrap_or_default(),
+                Err(_) => Vec::new(),
+            },
+            Found::Help(_) => verbs(before.first().map(String::as_str)),
+            Found::Unknown(_) => Vec::new(),
+        };
+        found.retain(|name| name.starts_with(last));
+        found.sort();
+        found.dedup();
+        for name in found {
+            println!("{name}");
+        }
+        Ok(())
+    }
+}
+
+fn verbs(group: Option<&str>) -> Vec<String> {
+    let paths = ENTRIES.iter().filter(|e| !e.hidden).flat_map(|e| e.paths);
+    let groups = GROUPS.iter().map(|(name, _)| (*name).to_owned());
+    match group {
+        None => paths
+            .filter(|path| !path.contains(' '))
+            .map(|path| (*path).to_owned())
+            .chain(groups)
+            .collect(),
+        Some(group) => paths
+            .filter_map(|path| path.strip_prefix(group)?.strip_prefix(' '))
+            .map(str::to_owned)
+            .collect(),
+    }
+}
+
+fn options(entry: &Entry) -> Vec<String> {
+    parser(entry)
+        .get_arguments()
+        .filter(|arg| !arg.is_hide_set())
+        .filter_map(|arg| arg.get_long().map(|long| format!("--{long}")))
+        .collect()
+}
+
+/// The names of what a verb is about.
+async fn names(
+    client: &Client,
+    entry: &Entry,
+    path: &str,
+) -> Result<Vec<String>, berth_client::Error> {
+    let about = |words: &[&str]| words.iter().any(|word| entry.arguments.contains(word));
+    if path.starts_with("volume") {
+        let list: VolumeList = client.get("/volumes").json().await?;
+        return Ok(list.volumes.into_iter().map(|volume| volume.name).collect());
+    }
+    if path.starts_with("network") {
+        let list: Vec<Network> = client.get("/networks").json().await?;
+        return Ok(list.into_iter().map(|network| network.name).collect());
+    }
+    let mut found = Vec::new();
+    if about(&["CONTAINER", "NAME|ID"]) {
+        let list: Vec<ContainerSummary> = client
+            .get("/containers/json")
+            .flag("all", true)
+            .json()
+            .await?;
+        let names = list.into_iter().flat_map(|container| container.names);
+        found.extend(names.map(|name| name.trim_start_matches('/').to_owned()));
+    }
+    if about(&["IMAGE", "NAME"]) {
+        let list: Vec<ImageSummary> = client.get("/images/json").json().await?;
+        let tags = list.into_iter().flat_map(|image| image.repo_tags);
+        found.extend(tags.filter(|tag| !tag.contains("<none>")));
+    }
+    Ok(found)
+}

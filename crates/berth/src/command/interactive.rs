@@ -1,0 +1,134 @@
+//! What `run`, `start`, `attach` and `exec` share: waiting, resizing, passing signals on.
+
+use berth_client::{Client, Error};
+use berth_spec::docker::WaitResponse;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::failure::{Failure, Outcome};
+use crate::terminal::{signals, size};
+
+/// A task that ends with this value.
+pub struct Background(JoinHandle<()>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What is resized with the terminal here.
+#[derive(Debug, Clone, Copy)]
+pub enum Resized {
+    /// A container's terminal.
+    Container,
+    /// A further process's terminal.
+    Exec,
+}
+
+/// Gives the other end the terminal's size, now and whenever it changes.
+pub async fn follow_size(client: &Client, id: &str, what: Resized) -> Outcome<Background> {
+    let mut changes = signal(SignalKind::window_change())?;
+    let path = match what {
+        Resized::Container => format!("/containers/{id}/resize"),
+        Resized::Exec => format!("/exec/{id}/resize"),
+    };
+    resize(client, &path).await;
+    let client = client.clone();
+    Ok(Background(tokio::spawn(async move {
+        while changes.recv().await.is_some() {
+            resize(&client, &path).await;
+        }
+    })))
+}
+
+async fn resize(client: &Client, path: &str) {
+    if let Some(size) = size::of_stdout() {
+        // The process may be gone already; then there is nothing to resize.
+        let _ = client
+            .post(path)
+            .query("h", size.rows.to_string())
+            .query("w", size.columns.to_string())
+            .done()
+            .await;
+    }
+}
+
+/// Passes this process's signals on to a container.
+pub fn forward_signals(client: &Client, id: &str) -> Outcome<Background> {
+    Ok(forward(client, id, signals::catch()?))
+}
+
+fn forward(client: &Client, id: &str, mut caught: mpsc::Receiver<&'static str>) -> Background {
+    let client = client.clone();
+    let id = id.to_owned();
+    Background(tokio::spawn(async move {
+        while let Some(name) = caught.recv().await {
+            // A container that is gone needs no signal.
+            let _ = client
+                .post(format!("/containers/{id}/kill"))
+                .query("signal", name)
+                .done()
+                .await;
+        }
+    }))
+}
+
+/// Waits for a container in the background. The request is at the engine when this returns,
+/// so that an exit right after cannot be missed.
+pub async fn wait_in_background(
+    client: &Client,
+    id: &str,
+    condition: &str,
+) -> Outcome<JoinHandle<Result<i64, Error>>> {
+    let response = client
+        .post(format!("/containers/{id}/wait"))
+        .query("condition", condition)
+        .send()
+        .await?;
+    Ok(tokio::spawn(async move {
+        let bytes = response.bytes().await?;
+        let answer: WaitResponse = serde_json::from_slice(&bytes).map_err(|e| Error::Protocol {
+            what: "wait".to_owned(),
+            message: e.to_string(),
+        })?;
+        if let Some(error) = answer.error.filter(|e| !e.message.is_empty()) {
+            eprintln!("Error waiting for container: {}", error.message);
+            return Ok(125);
+        }
+        Ok(answer.status_code)
+    }))
+}
+
+/// The exit code a waiter comes to; what went wrong is told, and 125.
+pub async fn exit_code(waiter: JoinHandle<Result<i64, Error>>) -> i64 {
+    match waiter.await {
+        Ok(Ok(code)) => code,
+        Ok(Err(e)) => {
+            eprintln!("error waiting for container: {}", e.message());
+            125
+        }
+        Err(e) => {
+            eprintln!("error waiting for container: {e}");
+            125
+        }
+    }
+}
+
+/// An exit code as this program's own.
+pub fn exit_with(code: i64) -> Outcome {
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(Failure::exit(code))
+    }
+}
+
+/// Whether a terminal is asked for where there is none.
+pub fn check_tty(attach_stdin: bool, tty: bool) -> Outcome {
+    if attach_stdin && tty && !crate::terminal::stdin_is_terminal() {
+        return Err(Failure::new("the input device is not a TTY"));
+    }
+    Ok(())
+}

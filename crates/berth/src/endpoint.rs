@@ -1,0 +1,183 @@
+//! Where the engine is: `--host`, `--context`, the environment, config.json's current
+//! context, and berth's own socket where nobody says anything.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use berth_client::{Host, TlsFiles};
+use serde::Deserialize;
+
+use crate::cli::GlobalOptions;
+use crate::config_file::ConfigFile;
+use crate::environment::Environment;
+use crate::failure::{Failure, Outcome};
+
+/// Where an engine listens that nobody configured.
+pub const DEFAULT_SOCKET: &str = "/run/berth/berth.sock";
+
+/// Largest context description read, in bytes.
+const MAX_META: u64 = 1 << 20;
+
+/// An engine's place.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The context's name; `default` where none is in use.
+    pub context: String,
+    /// The address.
+    pub host: Host,
+    /// TLS, if it is spoken.
+    pub tls: Option<TlsFiles>,
+    /// Whether this is berth's own socket, where an engine is started on demand.
+    pub on_demand: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Meta {
+    name: String,
+    #[serde(default)]
+    endpoints: std::collections::BTreeMap<String, MetaEndpoint>,
+}
+
+#[derive(Deserialize)]
+struct MetaEndpoint {
+    #[serde(rename = "Host", default)]
+    host: String,
+    #[serde(rename = "SkipTLSVerify", default)]
+    skip_tls_verify: bool,
+}
+
+impl Endpoint {
+    /// Decides; Docker's order of precedence.
+    pub fn resolve(
+        options: &GlobalOptions,
+        environment: &Environment,
+        config: &ConfigFile,
+    ) -> Outcome<Self> {
+        if options.context.is_some() && !options.host.is_empty() {
+            return Err(Failure::new(
+                "conflicting options: cannot specify both --host and --context",
+            ));
+        }
+        if options.host.len() > 1 {
+            return Err(Failure::new("Specify only one -H"));
+        }
+        if let Some(name) = &options.context {
+            return by_context(name, environment, options, config);
+        }
+        let host = options.host.first().or(environment.host.as_ref());
+        if let Some(host) = host {
+            return from_host(host, options, environment);
+        }
+        if let Some(name) = &environment.context {
+            return by_context(name, environment, options, config);
+        }
+        match config.current_context() {
+            Some(name) if find(config.dir(), name).is_some() => {
+                by_context(name, environment, options, config)
+            }
+            _ => default(options, environment),
+        }
+    }
+}
+
+fn default(options: &GlobalOptions, environment: &Environment) -> Outcome<Endpoint> {
+    let mut endpoint = from_host(&format!("unix://{DEFAULT_SOCKET}"), options, environment)?;
+    endpoint.on_demand = true;
+    Ok(endpoint)
+}
+
+fn from_host(host: &str, options: &GlobalOptions, environment: &Environment) -> Outcome<Endpoint> {
+    let tls = tls_files(options, environment);
+    let host = if host.contains("://") {
+        host.to_owned()
+    } else if host.starts_with('/') {
+        format!("unix://{host}")
+    } else {
+        format!("tcp://{host}")
+    };
+    let host = Host::parse(&host, tls.is_some()).map_err(|e| Failure::new(e.to_string()))?;
+    let tls = tls.filter(|_| matches!(host, Host::Tcp { .. }));
+    Ok(Endpoint {
+        context: "default".to_owned(),
+        host,
+        tls,
+        on_demand: false,
+    })
+}
+
+fn tls_files(options: &GlobalOptions, environment: &Environment) -> Option<TlsFiles> {
+    let verify = options.tls_verify || environment.tls_verify;
+    if !verify && !options.tls && !environment.tls {
+        return None;
+    }
+    let dir = environment
+        .cert_path
+        .clone()
+        .unwrap_or_else(|| options.config_dir(environment));
+    let given_or_there = |given: &Option<PathBuf>, name: &str| {
+        given.clone().or_else(|| {
+            let path = dir.join(name);
+            path.exists().then_some(path)
+        })
+    };
+    Some(TlsFiles {
+        ca: given_or_there(&options.tls_ca_cert, "ca.pem"),
+        cert: given_or_there(&options.tls_cert, "cert.pem"),
+        key: given_or_there(&options.tls_key, "key.pem"),
+        verify,
+    })
+}
+
+fn by_context(
+    name: &str,
+    environment: &Environment,
+    options: &GlobalOptions,
+    config: &ConfigFile,
+) -> Outcome<Endpoint> {
+    if name == "default" {
+        return match &environment.host {
+            Some(host) => from_host(host, options, environment),
+            None => default(options, environment),
+        };
+    }
+    let (id, meta) = find(config.dir(), name).ok_or_else(|| {
+        Failure::new(format!(
+            "context {name:?}: context not found: open {}: no such file or directory",
+            config.dir().join("contexts/meta").display()
+        ))
+    })?;
+    let docker = meta
+        .endpoints
+        .get("docker")
+        .ok_or_else(|| Failure::new(format!("context {name:?}: cannot find docker endpoint")))?;
+    let dir = config.dir().join("contexts/tls").join(id).join("docker");
+    let file = |name: &str| Some(dir.join(name)).filter(|path| path.exists());
+    let files = TlsFiles {
+        ca: file("ca.pem"),
+        cert: file("cert.pem"),
+        key: file("key.pem"),
+        verify: !docker.skip_tls_verify,
+    };
+    let tls = files.ca.is_some() || files.cert.is_some() || docker.skip_tls_verify;
+    let host = Host::parse(&docker.host, tls).map_err(|e| Failure::new(e.to_string()))?;
+    Ok(Endpoint {
+        context: name.to_owned(),
+        host,
+        tls: tls.then_some(files),
+        on_demand: false,
+    })
+}
+
+/// The directory name and description of the context with this name.
+fn find(config_dir: &Path, name: &str) -> Option<(String, Meta)> {
+    let entries = fs::read_dir(config_dir.join("contexts/meta")).ok()?;
+    entries.flatten().find_map(|entry| {
+        let path = entry.path().join("meta.json");
+        if fs::metadata(&path).ok()?.len() > MAX_META {
+            return None;
+        }
+        let meta: Meta = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        (meta.name == name).then(|| (entry.file_name().to_string_lossy().into_owned(), meta))
+    })
+}
