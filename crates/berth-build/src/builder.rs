@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheRecord};
 use crate::op::{Caches, sweep};
 use crate::output::Teller;
 use crate::solve::{Job, solve};
@@ -146,6 +146,12 @@ impl Builder {
         let built = blocking(move || solve(job)).await;
         guard.disarm();
         built
+    }
+
+    /// What the cache keeps, the longest unused first.
+    pub async fn usage(&self) -> Result<Vec<CacheRecord>> {
+        let store = self.options.store.clone();
+        blocking(move || Cache::new(store).usage()).await
     }
 
     /// Forgets what the cache knows: everything with `all`, else what no image uses any more.

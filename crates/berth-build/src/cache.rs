@@ -27,6 +27,21 @@ pub(crate) struct Outcome {
     pub(crate) created_by: String,
 }
 
+/// A record of the build cache, as disk usage shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheRecord {
+    /// The vertex key.
+    pub id: String,
+    /// The instruction as the history has it.
+    pub description: String,
+    /// When it was run, as histories have it.
+    pub created: String,
+    /// Whether an image has the layer too, so that it takes no room of its own.
+    pub shared: bool,
+    /// Bytes on disk of its layer.
+    pub size: u64,
+}
+
 /// The cache of one store.
 #[derive(Clone)]
 pub(crate) struct Cache {
@@ -62,6 +77,31 @@ impl Cache {
         let layers: Vec<Digest> = outcome.layer.iter().cloned().collect();
         let records = self.store.records();
         Ok(records.put(lease, SCOPE, key, &bytes, &layers, &[])?)
+    }
+
+    /// The records that have layers, the longest unused first. Those of one layer count once.
+    pub(crate) fn usage(&self) -> Result<Vec<CacheRecord>> {
+        let in_images = self.in_images()?;
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        for (id, outcome) in self.records()? {
+            let Some(layer) = outcome.layer.filter(|layer| seen.insert(layer.clone())) else {
+                continue;
+            };
+            let size = self
+                .store
+                .layers()
+                .get(&layer)?
+                .map_or(0, |layer| layer.bytes);
+            found.push(CacheRecord {
+                id,
+                description: outcome.created_by,
+                created: outcome.created,
+                shared: in_images.contains(&layer),
+                size,
+            });
+        }
+        Ok(found)
     }
 
     /// Forgets what goes beyond the bounds: the longest unused first, and of what takes room only
@@ -178,6 +218,9 @@ mod tests {
         put("a", Some(&one));
         put("b", None);
         put("c", Some(&two));
+        let usage = cache.usage().unwrap();
+        assert_eq!(usage.len(), 2);
+        assert!(!usage[0].shared && usage[0].size >= 100_000);
         let keys = || store.records().keys(SCOPE).unwrap();
         cache.trim_to(10, 10 << 20).unwrap();
         assert_eq!(keys(), ["a", "b", "c"]);

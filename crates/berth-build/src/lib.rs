@@ -29,6 +29,7 @@ mod source;
 mod variables;
 
 pub use builder::{Builder, BuilderOptions, HostAccess, Pruned};
+pub use cache::CacheRecord;
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{BuildEvent, StdStream};

@@ -79,6 +79,7 @@ impl Store {
                 )
             })
             .into_iter()
+            .chain(layers.trouble().map(str::to_owned))
             .collect();
         Ok(Store(Arc::new(Parts {
             images: Images::new(opened.db.clone(), content.clone()),

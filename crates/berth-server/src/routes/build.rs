@@ -245,7 +245,7 @@ fn request(options: &BuildQuery, headers: &HeaderMap) -> Reply<BuildRequest> {
     })
 }
 
-fn refusal(error: berth_build::Error) -> ApiError {
+pub(super) fn refusal(error: berth_build::Error) -> ApiError {
     use berth_build::ErrorKind as Kind;
     let status = match error.kind() {
         Kind::Invalid => StatusCode::BAD_REQUEST,

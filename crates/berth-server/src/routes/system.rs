@@ -6,13 +6,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use berth_engine::system;
-use berth_spec::docker::system::DiskUsage;
+use berth_spec::docker::system::{BuildCacheRecord, DiskUsage};
 use berth_spec::docker::{AuthResponse, SystemInfo, VersionResponse};
 use http::header;
 
 use crate::App;
 use crate::error::Reply;
 use crate::query::Query;
+use crate::routes::build;
 use crate::{body, lines, timestamp};
 
 pub fn routes() -> Router<App> {
@@ -58,7 +59,22 @@ async fn events(State(app): State<App>, query: Query) -> Reply<Response> {
 }
 
 async fn df(State(app): State<App>) -> Reply<Json<DiskUsage>> {
-    Ok(Json(system::df(&app.engine).await?))
+    let mut usage = system::df(&app.engine).await?;
+    let records = app.builder.usage().await.map_err(build::refusal)?;
+    usage.build_cache = records.into_iter().map(cache_record).collect();
+    Ok(Json(usage))
+}
+
+fn cache_record(record: berth_build::CacheRecord) -> BuildCacheRecord {
+    BuildCacheRecord {
+        id: record.id,
+        kind: "regular".into(),
+        description: record.description,
+        shared: record.shared,
+        size: i64::try_from(record.size).unwrap_or(i64::MAX),
+        created_at: record.created,
+        ..BuildCacheRecord::default()
+    }
 }
 
 async fn auth(State(app): State<App>, body: Body) -> Reply<Json<AuthResponse>> {

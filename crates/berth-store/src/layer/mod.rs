@@ -130,6 +130,11 @@ impl Layers {
         self.0.mounts.mounting()
     }
 
+    /// Why no root file system can be mounted here, if so.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.0.mounts.trouble()
+    }
+
     /// The layer `diff_id`, if it is there.
     pub fn get(&self, diff_id: &Digest) -> Result<Option<Layer>> {
         self.0.db.read(|c| {

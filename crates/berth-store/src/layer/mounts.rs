@@ -86,6 +86,7 @@ pub(crate) struct Mounts {
     mounting: LayerMounting,
     by: By,
     attach_dir: PathBuf,
+    trouble: Option<String>,
     kept: Mutex<Kept>,
 }
 
@@ -102,8 +103,11 @@ impl Mounts {
         let attach_dir = run_dir.join("layers");
         durable::make_dir(&attach_dir)?;
         sweep(&attach_dir);
-        let (mounting, by) = probe(scratch, &attach_dir)?;
-        Ok(Mounts::as_told(mounting, by, attach_dir))
+        let found = probe(scratch, &attach_dir)?;
+        Ok(Mounts {
+            trouble: found.trouble,
+            ..Mounts::as_told(found.mounting, found.by, attach_dir)
+        })
     }
 
     /// Mounts that way, whether the kernel can or not.
@@ -112,8 +116,14 @@ impl Mounts {
             mounting,
             by,
             attach_dir,
+            trouble: None,
             kept: Mutex::default(),
         }
+    }
+
+    /// Why no root file system can be mounted here, if so.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     pub(crate) fn mounting(&self) -> LayerMounting {
@@ -133,8 +143,10 @@ impl Mounts {
         upper: Option<Upper<'_>>,
     ) -> Result<OwnedFd> {
         let scratch = self.attach_dir.join(durable::unique_name()?);
-        overlay(lowers, upper, self.by, &scratch)
-            .map_err(|e| Error::io("cannot mount the root file system", e))
+        overlay(lowers, upper, self.by, &scratch).map_err(|e| match &self.trouble {
+            Some(trouble) => Error::new(ErrorKind::Unsupported, trouble),
+            None => Error::io("cannot mount the root file system", e),
+        })
     }
 
     /// The layer in `dir`, mounted now or before.
@@ -279,8 +291,25 @@ fn sweep(attach_dir: &Path) {
     }
 }
 
+/// What the probe found.
+struct Found {
+    mounting: LayerMounting,
+    by: By,
+    trouble: Option<String>,
+}
+
+impl Found {
+    fn good(mounting: LayerMounting, by: By) -> Found {
+        Found {
+            mounting,
+            by,
+            trouble: None,
+        }
+    }
+}
+
 /// A layer of nothing, mounted and stacked under a writable directory: whichever way works first.
-fn probe(scratch: &Path, attach_dir: &Path) -> Result<(LayerMounting, By)> {
+fn probe(scratch: &Path, attach_dir: &Path) -> Result<Found> {
     let failed = |e: std::io::Error| Error::io("cannot try how layers are mounted", e);
     let name = durable::unique_name()?;
     let dir = scratch.join(&name);
@@ -301,20 +330,30 @@ fn probe(scratch: &Path, attach_dir: &Path) -> Result<(LayerMounting, By)> {
         };
         if let Ok(lower) = mount_files(&dir) {
             if stack(lower.as_fd(), By::Descriptor).is_ok() {
-                return Ok((LayerMounting::Detached, By::Descriptor));
+                return Ok(Found::good(LayerMounting::Detached, By::Descriptor));
             }
             let at = attach_dir.join(&name);
             if let Ok(lower) = attach(lower, &at, Stacking::default())
                 && stack(lower.fd(), By::Name).is_ok()
             {
-                return Ok((LayerMounting::Attached, By::Name));
+                return Ok(Found::good(LayerMounting::Attached, By::Name));
             }
         }
         let lower = upper_lower(&dir)?;
-        let by = [By::Descriptor, By::Name]
-            .into_iter()
-            .find(|by| stack(lower.as_fd(), *by).is_ok());
-        Ok((LayerMounting::Directory, by.unwrap_or(By::Options)))
+        let mut last = None;
+        for by in [By::Descriptor, By::Name, By::Options] {
+            match stack(lower.as_fd(), by) {
+                Ok(()) => return Ok(Found::good(LayerMounting::Directory, by)),
+                Err(e) => last = Some(e),
+            }
+        }
+        Ok(Found {
+            trouble: last.map(|e| {
+                let at = scratch.display();
+                format!("containers cannot start: overlayfs cannot be mounted over {at}: {e}")
+            }),
+            ..Found::good(LayerMounting::Directory, By::Options)
+        })
     })();
     let _ = fs::remove_dir_all(&dir);
     found.map_err(failed)
