@@ -119,12 +119,8 @@ async fn failed(engine: &Engine, container: &Arc<Container>, error: &Error) {
     if let Err(error) = kept {
         tracing::warn!(container.id = %container.id, %error, "the failed start could not be recorded");
     }
-    // Those who wait for its end have waited long enough.
-    container.pulse.send_modify(|pulse| {
-        pulse.exits += 1;
-        pulse.exit_code = code;
-        pulse.error = text;
-    });
+    // Who waits for an end has the start's own error; a removal tells the code.
+    container.pulse.send_modify(|pulse| pulse.exit_code = code);
     if container.read(|r| r.host.auto_remove) {
         let options = super::RemoveOptions {
             force: true,
