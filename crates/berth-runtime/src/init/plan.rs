@@ -54,8 +54,8 @@ pub(crate) struct Plan {
 /// What is mounted for type `cgroup`.
 #[derive(Debug)]
 pub(crate) enum CgroupView {
-    /// A mount of the v2 tree.
-    Unified,
+    /// A mount of the v2 tree; for who may not make one, the container's own cgroup.
+    Unified(Option<OwnedFd>),
     /// The container's own cgroup in each v1 tree, with the names of its controllers.
     Trees(Vec<(Vec<String>, OwnedFd)>),
 }
@@ -91,7 +91,7 @@ impl Plan {
             root: start.root,
             readonly_root: spec.root.as_ref().is_some_and(|r| r.readonly),
             root_propagation: linux.rootfs_propagation.clone(),
-            cgroup: view(start.cgroup, &mounts)?,
+            cgroup: view(start.cgroup, &mounts, own_user)?,
             mounts,
             nodes: dev::plan(&linux.devices, own_user)?,
             own_dev,
@@ -148,11 +148,15 @@ fn plan_mounts(
     }
 }
 
-fn view(cgroup: &Cgroup, mounts: &[MountPlan]) -> Result<CgroupView> {
+fn view(cgroup: &Cgroup, mounts: &[MountPlan], own_user: bool) -> Result<CgroupView> {
     let wanted = mounts.iter().any(|m| matches!(m.source, Source::Cgroup));
     let views = cgroup.views();
     if views.is_empty() || !wanted {
-        return Ok(CgroupView::Unified);
+        let own = cgroup.dir().filter(|_| wanted && own_user);
+        let own = own.map(|dir| mount::clone_handle(dir, false)).transpose();
+        return Ok(CgroupView::Unified(
+            own.context(|| "cgroup view".to_owned())?,
+        ));
     }
     let trees: Result<Vec<_>> = views
         .into_iter()

@@ -167,11 +167,13 @@ fn rlimits(
         }
         let ceiling = match rustix::process::getrlimit(resource).maximum {
             Some(ceiling) if !free => ceiling,
+            // Nobody may open more.
+            _ if resource == Resource::Nofile => nr_open(),
             _ => u64::MAX,
         };
         if limit.hard > ceiling {
             warnings.push(format!(
-                "{} is lowered to {ceiling}: this process may not give more",
+                "{} is lowered to {ceiling}: more cannot be given here",
                 limit.kind
             ));
         }
@@ -181,6 +183,14 @@ fn rlimits(
         limits.push((resource, rustix::process::Rlimit { current, maximum }));
     }
     Ok(limits)
+}
+
+/// Descriptors that a process may have at most on this machine.
+fn nr_open() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/fs/nr_open");
+    text.ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(1 << 20)
 }
 
 fn resource(name: &str) -> Option<Resource> {

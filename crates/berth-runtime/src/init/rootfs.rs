@@ -173,8 +173,19 @@ fn add_cgroup(planned: &MountPlan, view: &CgroupView, target: OwnedFd) -> Result
     let attributes = NOSUID | NODEV | NOEXEC;
     let read_only = planned.options.set & RDONLY;
     let trees = match view {
-        CgroupView::Unified => {
-            let made = mount::new_mount("cgroup2", &[], attributes | read_only).context(what)?;
+        CgroupView::Unified(own) => {
+            let made = mount::new_mount("cgroup2", &[], attributes | read_only);
+            let made = match (made, own) {
+                (Err(_), Some(own)) => {
+                    let change = Attributes {
+                        set: attributes | read_only,
+                        ..Attributes::default()
+                    };
+                    mount::set_attributes(own, false, &change).context(what)?;
+                    own.try_clone().context(what)?
+                }
+                (made, _) => made.context(what)?,
+            };
             mounts::adjust(&made, planned, false)?;
             return mount::attach(made, target).context(what);
         }
