@@ -264,12 +264,11 @@ fn run(
                 print!("{}", command::help::verb(program, entry, path));
                 return Ok(());
             };
-            let usage_line = format!("{program} {path} {}", entry.arguments);
+            let usage_line = command::usage_line(program, entry, path);
             return Err(Failure::with_code(
                 USAGE,
                 format!(
-                    "{text}\n\nUsage:  {}\n\nRun '{program} {path} --help' for more information",
-                    usage_line.trim_end()
+                    "{text}\n\nUsage:  {usage_line}\n\nRun '{program} {path} --help' for more information"
                 ),
             ));
         }

@@ -25,7 +25,15 @@ pub fn split_tag(name: &str) -> (&str, &str) {
 
 /// Checks a name, with Docker's words where it is none.
 pub fn parse(name: &str) -> Result<Reference, String> {
-    name.parse::<Reference>().map_err(|e| e.to_string())
+    name.parse::<Reference>().map_err(|e| {
+        // Docker tells the whole name of what is Docker Hub's own.
+        let bare = format!("({})", split_tag(name).0);
+        let whole = format!("(library/{})", split_tag(name).0);
+        match name.contains('/') {
+            true => e.to_string(),
+            false => e.to_string().replace(&bare, &whole),
+        }
+    })
 }
 
 /// The registry that serves a name, as config.json writes it.

@@ -32,13 +32,19 @@ fn adapt_arg(arg: Arg) -> Arg {
         return arg;
     }
     match arg.get_action() {
-        ArgAction::SetTrue => arg
-            .action(ArgAction::Set)
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .default_value("false")
-            .value_parser(go_bool_parser()),
+        ArgAction::SetTrue => {
+            let default = if arg.get_default_values().is_empty() {
+                "false"
+            } else {
+                "true"
+            };
+            arg.action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .default_value(default)
+                .value_parser(go_bool_parser())
+        }
         ArgAction::Set | ArgAction::Append => arg.allow_hyphen_values(true),
         _ => arg,
     }

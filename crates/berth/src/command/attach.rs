@@ -8,7 +8,6 @@ use super::interactive::{
 use super::{Takes, Verb, run};
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
-use crate::option::value;
 use crate::terminal::stdout_is_terminal;
 use crate::terminal::streams::{self, Ended, Wiring};
 
@@ -21,7 +20,7 @@ pub struct Attach {
     #[arg(long)]
     no_stdin: bool,
     /// Proxy all received signals to the process
-    #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::go_bool)]
+    #[arg(long, default_value = "true")]
     sig_proxy: bool,
     words: Vec<String>,
 }

@@ -5,7 +5,6 @@ use berth_spec::docker::container::CommitResponse;
 use super::{Takes, Verb};
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
-use crate::option::value;
 use crate::reference;
 
 #[derive(Debug, clap::Args)]
@@ -20,7 +19,7 @@ pub struct Commit {
     #[arg(short, long, value_name = "string", default_value = "")]
     message: String,
     /// Pause container during commit
-    #[arg(short, long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::go_bool)]
+    #[arg(short, long, default_value = "true")]
     pause: bool,
     words: Vec<String>,
 }

@@ -100,7 +100,7 @@ pub struct ContainerOptions {
     #[arg(long, value_name = "list", value_parser = device::throttle_operations)]
     device_write_iops: Vec<ThrottleDevice>,
     /// Skip image verification
-    #[arg(long, value_name = "bool", default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::go_bool)]
+    #[arg(long, default_value = "true")]
     disable_content_trust: bool,
     /// Set custom DNS servers
     #[arg(long, value_name = "list", value_parser = value::ip)]

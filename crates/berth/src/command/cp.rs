@@ -41,7 +41,7 @@ pub struct Copy {
 }
 
 impl Verb for Copy {
-    const ARGUMENTS: &'static str = "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-";
+    const ARGUMENTS: &'static str = "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\t{program} cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH";
     const TAKES: Takes = Takes::Exactly(2);
 
     async fn run(self, cli: &Cli) -> Outcome {

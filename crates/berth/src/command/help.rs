@@ -62,8 +62,8 @@ pub fn group(program: &str, group: &str) -> String {
 
 /// Help of one verb.
 pub fn verb(program: &str, entry: &Entry, path: &str) -> String {
-    let usage_line = format!("{program} {path} {}", entry.arguments);
-    let mut out = format!("Usage:  {}\n\n{}\n", usage_line.trim_end(), entry.about);
+    let usage_line = super::usage_line(program, entry, path);
+    let mut out = format!("Usage:  {usage_line}\n\n{}\n", entry.long);
     if entry.paths.len() > 1 {
         let paths: Vec<_> = entry
             .paths

@@ -8,7 +8,6 @@ use crate::cli::Cli;
 use crate::failure::Outcome;
 use crate::format::rows::{self, Field, Row, ellipsis};
 use crate::format::{size, time};
-use crate::option::value;
 use crate::reference;
 
 const FIELDS: [Field; 6] = [
@@ -28,7 +27,7 @@ pub struct History {
     #[arg(long, value_name = "string", help = FORMAT_HELP)]
     format: Option<String>,
     /// Print sizes and dates in human readable format
-    #[arg(short = 'H', long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::go_bool)]
+    #[arg(short = 'H', long, default_value = "true")]
     human: bool,
     /// Don't truncate output
     #[arg(long)]

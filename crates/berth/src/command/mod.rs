@@ -36,6 +36,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod search;
 mod start;
 mod stats;
 mod stop;
@@ -96,6 +97,8 @@ pub struct Entry {
     pub paths: &'static [&'static str],
     /// One line of help.
     pub about: &'static str,
+    /// What its own help says instead.
+    pub long: &'static str,
     /// What stands after the verb in its usage line.
     pub arguments: &'static str,
     /// Place among the common commands of the top level; 0 for none.
@@ -113,6 +116,7 @@ const fn verb<V: Verb>(paths: &'static [&'static str], about: &'static str) -> E
     Entry {
         paths,
         about,
+        long: about,
         arguments: V::ARGUMENTS,
         common: 0,
         hidden: false,
@@ -125,6 +129,11 @@ const fn verb<V: Verb>(paths: &'static [&'static str], about: &'static str) -> E
 
 const fn common(place: u8, mut entry: Entry) -> Entry {
     entry.common = place;
+    entry
+}
+
+const fn long(text: &'static str, mut entry: Entry) -> Entry {
+    entry.long = text;
     entry
 }
 
@@ -194,18 +203,28 @@ pub static ENTRIES: &[Entry] = &[
     ),
     common(
         8,
-        verb::<login::Login>(&["login"], "Authenticate to a registry"),
+        long(
+            "Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
+            verb::<login::Login>(&["login"], "Authenticate to a registry"),
+        ),
     ),
     common(
         9,
-        verb::<logout::Logout>(&["logout"], "Log out from a registry"),
+        long(
+            "Log out from a registry.\nIf no server is specified, the default is defined by the daemon.",
+            verb::<logout::Logout>(&["logout"], "Log out from a registry"),
+        ),
     ),
     common(
         10,
-        verb::<version::Version>(&["version"], "Show the Docker version information"),
+        verb::<search::Search>(&["search"], "Search Docker Hub for images"),
     ),
     common(
         11,
+        verb::<version::Version>(&["version"], "Show the Docker version information"),
+    ),
+    common(
+        12,
         verb::<info::Info>(&["system info", "info"], "Display system-wide information"),
     ),
     verb::<attach::Attach>(
@@ -220,9 +239,12 @@ pub static ENTRIES: &[Entry] = &[
         &["completion"],
         "Print a script that completes commands in a shell",
     ),
-    verb::<cp::Copy>(
-        &["container cp", "cp"],
-        "Copy files/folders between a container and the local filesystem",
+    long(
+        "Copy files/folders between a container and the local filesystem\n\nUse '-' as the source to read a tar archive from stdin\nand extract it to a directory destination in a container.\nUse '-' as the destination to stream a tar archive of a\ncontainer source to stdout.",
+        verb::<cp::Copy>(
+            &["container cp", "cp"],
+            "Copy files/folders between a container and the local filesystem",
+        ),
     ),
     verb::<create::Create>(&["container create", "create"], "Create a new container"),
     verb::<diff::Diff>(
@@ -347,9 +369,12 @@ pub static ENTRIES: &[Entry] = &[
     ),
     verb::<volume::Create>(&["volume create"], "Create a volume"),
     verb::<volume::List>(&["volume ls", "volume list"], "List volumes"),
-    verb::<volume::Remove>(
-        &["volume rm", "volume remove"],
-        "Remove one or more volumes",
+    long(
+        "Remove one or more volumes. You cannot remove a volume that is in use by a container.",
+        verb::<volume::Remove>(
+            &["volume rm", "volume remove"],
+            "Remove one or more volumes",
+        ),
     ),
     verb::<wait::Wait>(
         &["container wait", "wait"],
@@ -401,6 +426,14 @@ fn by_path(path: &str) -> Option<(&'static Entry, &'static str)> {
     })
 }
 
+/// The usage line of a verb, by the name it was called.
+pub fn usage_line(program: &str, entry: &Entry, path: &str) -> String {
+    let arguments = entry.arguments.replace("{program}", program);
+    format!("{program} {path} {arguments}")
+        .trim_end()
+        .to_owned()
+}
+
 /// The parser of a verb's arguments.
 pub fn parser(entry: &Entry) -> Command {
     let command = usage::adapt((entry.build)(Command::new(entry.paths[0])));
@@ -434,9 +467,8 @@ pub fn check_count(program: &str, entry: &Entry, path: &str, matches: &ArgMatche
         ),
         _ => return Ok(()),
     };
-    let usage_line = format!("{name} {}", entry.arguments);
+    let usage_line = usage_line(program, entry, path);
     Err(Failure::new(format!(
-        "{program}: '{name}' {wrong}\n\nUsage:  {}\n\n{see} '{name} --help' for more information",
-        usage_line.trim_end()
+        "{program}: '{name}' {wrong}\n\nUsage:  {usage_line}\n\n{see} '{name} --help' for more information"
     )))
 }

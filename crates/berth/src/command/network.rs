@@ -112,7 +112,8 @@ impl Verb for Create {
             }),
             options: Some(to_map(&self.opt)),
             labels: Some(to_map(&self.label)),
-            check_duplicate: None,
+            // Engines of before 2024 allow a name twice unless asked not to.
+            check_duplicate: Some(true),
         };
         let client = cli.client().await?;
         let made: NetworkCreateResponse = client
@@ -320,8 +321,12 @@ pub struct Connect {
     /// driver options for the network
     #[arg(long, value_name = "strings", value_delimiter = ',')]
     driver_opt: Vec<String>,
-    /// Highest gw-priority provides the default gateway. Accepts positive and negative values.
-    #[arg(long, value_name = "int", value_parser = value::int)]
+    #[arg(
+        long,
+        value_name = "int",
+        value_parser = value::int,
+        help = "Highest gw-priority provides the default gateway. Accepts positive and negative values."
+    )]
     gw_priority: Option<i64>,
     /// IPv4 address (e.g., "172.30.100.104")
     #[arg(long, value_name = "string", default_value = "")]

@@ -19,11 +19,10 @@ use crate::terminal::prompt;
 type Pruned = (u64, String);
 
 macro_rules! prune_verbs {
-    ($($name:ident { $($field:tt)* })*) => {$(
+    ($($name:ident $example:literal { $($field:tt)* })*) => {$(
         #[derive(Debug, clap::Args)]
         pub struct $name {
-            /// Provide filter values (e.g. "until=<timestamp>")
-            #[arg(long, value_name = "filter", value_parser = filter::check)]
+            #[arg(long, value_name = "filter", value_parser = filter::check, help = concat!("Provide filter values (e.g. \"", $example, "\")"))]
             filter: Vec<String>,
             /// Do not prompt for confirmation
             #[arg(short, long)]
@@ -35,19 +34,19 @@ macro_rules! prune_verbs {
 }
 
 prune_verbs! {
-    Containers {}
-    Networks {}
-    Images {
+    Containers "until=<timestamp>" {}
+    Networks "until=<timestamp>" {}
+    Images "until=<timestamp>" {
         /// Remove all unused images, not just dangling ones
         #[arg(short, long)]
         all: bool,
     }
-    Volumes {
+    Volumes "label=<label>" {
         /// Remove all unused volumes, not just anonymous ones
         #[arg(short, long)]
         all: bool,
     }
-    Builder {
+    Builder "until=24h" {
         /// Remove all unused build cache, not just dangling ones
         #[arg(short, long)]
         all: bool,
@@ -55,7 +54,7 @@ prune_verbs! {
         #[arg(long, value_name = "bytes", value_parser = value::memory)]
         keep_storage: Option<i64>,
     }
-    System {
+    System "label=<key>=<value>" {
         /// Remove all unused images not just dangling ones
         #[arg(short, long)]
         all: bool,

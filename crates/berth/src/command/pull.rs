@@ -6,7 +6,6 @@ use http::HeaderName;
 use super::{Takes, Verb};
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
-use crate::option::value;
 use crate::progress::{self, Sink};
 use crate::reference;
 
@@ -19,7 +18,7 @@ pub struct Pull {
     #[arg(short, long)]
     all_tags: bool,
     /// Skip image verification
-    #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::go_bool)]
+    #[arg(long, default_value = "true")]
     disable_content_trust: bool,
     /// Set platform if server is multi-platform capable
     #[arg(long, value_name = "string")]

@@ -4,7 +4,6 @@ use super::pull::AUTH;
 use super::{Takes, Verb};
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
-use crate::option::value;
 use crate::progress::{self, Sink};
 use crate::reference;
 
@@ -14,7 +13,7 @@ pub struct Push {
     #[arg(short, long)]
     all_tags: bool,
     /// Skip image signing
-    #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::go_bool)]
+    #[arg(long, default_value = "true")]
     disable_content_trust: bool,
     /// Suppress verbose output
     #[arg(short, long)]

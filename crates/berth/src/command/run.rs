@@ -11,7 +11,6 @@ use super::interactive::{
 use super::{Takes, Verb};
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
-use crate::option::value;
 use crate::terminal::stdout_is_terminal;
 use crate::terminal::streams::{self, Ended, Wiring};
 
@@ -26,7 +25,7 @@ pub struct Run {
     #[arg(long, value_name = "string")]
     detach_keys: Option<String>,
     /// Proxy received signals to the process
-    #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::go_bool)]
+    #[arg(long, default_value = "true")]
     sig_proxy: bool,
     /// Pull image before running ("always", "missing", "never")
     #[arg(long, value_name = "string", default_value = "missing")]

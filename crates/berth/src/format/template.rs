@@ -126,30 +126,70 @@ fn address(value: &Value) -> Option<usize> {
 }
 
 /// A template ready to be executed.
-pub struct Ready(Template);
+pub struct Ready {
+    template: Template,
+    source: String,
+}
 
 impl Ready {
     /// Executes it.
     pub fn execute(&self, value: &Value) -> std::result::Result<String, String> {
-        self.0.execute_to_string(value).map_err(|e| e.to_string())
+        let executed = self.template.execute_to_string(value);
+        executed.map_err(|e| in_go_words(&self.source, &e.to_string()))
     }
 }
 
 /// Parses a template for values of `data`.
-pub fn parse(text: &str, data: Data, strict: bool) -> std::result::Result<Ready, String> {
+pub fn parse(source: &str, data: Data, strict: bool) -> std::result::Result<Ready, String> {
     static LABEL: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r#"\$?\.Label\s+(["`])"#).ok());
     // Docker's rows have one method that takes an argument; here it is a function.
     let text = match &*LABEL {
-        Some(label) => label.replace_all(text, "__label $$ $1"),
-        None => text.into(),
+        Some(label) => label.replace_all(source, "__label $$ $1"),
+        None => source.into(),
     };
     let template = functions(Template::new(""), data).missing_key(if strict {
         MissingKey::Error
     } else {
         MissingKey::ZeroValue
     });
-    template.parse(&text).map(Ready).map_err(|e| e.to_string())
+    template
+        .parse(&text)
+        .map(|template| Ready {
+            template,
+            source: source.to_owned(),
+        })
+        .map_err(|e| in_go_words("", &e.to_string()))
+}
+
+/// A mistake as Go tells it: with the line, or with the place of the field.
+fn in_go_words(source: &str, error: &str) -> String {
+    if let Some(rest) = error.strip_prefix("template: ")
+        && let Some((place, message)) = rest.split_once(": ")
+        && let Some((line, _)) = place.split_once(':')
+    {
+        return format!("template: :{line}: {message}");
+    }
+    let Some(key) = error.strip_prefix("map has no entry for key: ") else {
+        return error.to_owned();
+    };
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let field = format!(".{key}");
+    let end = source
+        .match_indices(&field)
+        .map(|(at, _)| at + field.len())
+        .find(|end| !source[*end..].starts_with(word));
+    let Some(end) = end else {
+        return format!("map has no entry for key {key:?}");
+    };
+    let begin = source[..end]
+        .rfind(|c: char| !word(c) && c != '.')
+        .map_or(0, |at| at + 1);
+    let chain = &source[begin..end];
+    // Go tells the place of the second field where there are several.
+    let second = chain[1..].find('.').map_or(0, |at| at + 1);
+    let place = begin + second;
+    format!("template: :1:{place}: executing \"\" at <{chain}>: map has no entry for key {key:?}")
 }
 
 fn functions(template: Template, data: Data) -> Template {
@@ -306,6 +346,26 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mistakes_are_told_in_gos_words() {
+        for (template, error) in [
+            (
+                "{{.Foo}}",
+                "template: :1:2: executing \"\" at <.Foo>: map has no entry for key \"Foo\"",
+            ),
+            (
+                "x{{.a.b}}",
+                "template: :1:5: executing \"\" at <.a.b>: map has no entry for key \"b\"",
+            ),
+            ("{{", "template: :1: unclosed action"),
+        ] {
+            let mut data = Data::default();
+            let value = data.value(&serde_json::from_str(r#"{"a":{}}"#).unwrap());
+            let result = parse(template, data, true).and_then(|t| t.execute(&value));
+            assert_eq!(result.unwrap_err(), error, "{template}");
+        }
+    }
 
     fn run(template: &str, json: &str) -> String {
         let mut data = Data::default();

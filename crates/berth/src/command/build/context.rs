@@ -22,6 +22,8 @@ const MAX_TEXT: u64 = 16 << 20;
 const MAGIC: usize = 1024;
 /// How often the amount sent is shown in a terminal, in bytes.
 const STEP: u64 = 512 << 10;
+/// The context's ignore file.
+const IGNORE: &str = ".dockerignore";
 /// The two empty blocks that end an archive, in bytes.
 const END: usize = 1024;
 
@@ -229,11 +231,7 @@ impl Ignored {
     fn new(root: &Path, dockerfile: &str) -> Outcome<Self> {
         // A Dockerfile may have an ignore file of its own.
         let own = root.join(format!("{dockerfile}.dockerignore"));
-        let path = if own.exists() {
-            own
-        } else {
-            root.join(".dockerignore")
-        };
+        let path = if own.exists() { own } else { root.join(IGNORE) };
         let mut text = Vec::new();
         let rules = match fs::File::open(&path) {
             Ok(file) => {
@@ -265,7 +263,7 @@ impl Ignored {
         };
         let path = path.to_string_lossy();
         // The builder needs these; it takes them out itself.
-        if path == self.dockerfile || path == ".dockerignore" || !rules.excludes(&path) {
+        if path == self.dockerfile || path == IGNORE || !rules.excludes(&path) {
             return Verdict::Take;
         }
         let holds_dockerfile = self.dockerfile.starts_with(&format!("{path}/"));
@@ -285,12 +283,21 @@ fn send(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     if let Some(text) = outside {
-        let packed = packed_text(dockerfile, text)?;
-        out.write_all(&packed[..packed.len().saturating_sub(END)])?;
+        // It is for the builder alone: `COPY .` must not see it.
+        let rules = fs::read(root.join(IGNORE)).unwrap_or_else(|_| IGNORE.into());
+        let rules = [&rules[..], b"\n", dockerfile.as_bytes(), b"\n"].concat();
+        for (name, text) in [(dockerfile, text), (IGNORE, &rules)] {
+            let packed = packed_text(name, text)?;
+            out.write_all(&packed[..packed.len().saturating_sub(END)])?;
+        }
     }
     let options = PackOptions {
         name: Some(""),
-        filter: Some(&|path, kind| ignored.verdict(path, kind)),
+        filter: Some(&|path, kind| match outside {
+            // A changed one has gone ahead.
+            Some(_) if path == Path::new(IGNORE) => Verdict::Prune,
+            _ => ignored.verdict(path, kind),
+        }),
         // Whose files these are here means nothing there.
         owner: Some((0, 0)),
         ..PackOptions::default()

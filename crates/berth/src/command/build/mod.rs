@@ -59,7 +59,7 @@ pub struct Build {
     #[arg(long, value_name = "string", default_value = "")]
     cpuset_mems: String,
     /// Skip image verification
-    #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::go_bool)]
+    #[arg(long, default_value = "true")]
     disable_content_trust: bool,
     /// Name of the Dockerfile (Default is "PATH/Dockerfile")
     #[arg(short, long, value_name = "string", default_value = "")]
@@ -106,7 +106,7 @@ pub struct Build {
     #[arg(short, long)]
     quiet: bool,
     /// Remove intermediate containers after a successful build
-    #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::go_bool)]
+    #[arg(long, default_value = "true")]
     rm: bool,
     #[arg(long, value_name = "strings", hide = true)]
     secret: Vec<String>,
