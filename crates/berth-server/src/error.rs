@@ -28,11 +28,6 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// What the route does not do.
-    pub fn not_implemented(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, message)
-    }
-
     /// The text alone, for a stream whose status has left already.
     pub fn into_message(self) -> String {
         self.message

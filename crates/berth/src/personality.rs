@@ -12,8 +12,10 @@ pub fn dispatch(args: Vec<OsString>) -> ExitCode {
     let word = args.get(1).and_then(|word| word.to_str());
     match (name.as_str(), word) {
         ("dockerd", _) => daemon::main_as_dockerd(rest(args, 1)),
+        ("runc", _) => berth_runtime::cli::main(rest(args, 1)),
         ("docker", _) => cli::main("docker", rest(args, 1)),
         (_, Some("engine")) => daemon::main(rest(args, 2)),
+        (_, Some("runtime")) => berth_runtime::cli::main(rest(args, 2)),
         _ => cli::main("berth", rest(args, 1)),
     }
 }

@@ -4,7 +4,7 @@ use berth_spec::docker::{AuthConfig, RegistryConfigs};
 use data_encoding::BASE64;
 use serde_json::{Map, Value, json};
 
-use super::{ConfigFile, helper};
+use super::{ConfigFile, credential_program};
 use crate::failure::{Failure, Outcome};
 use crate::reference;
 
@@ -18,7 +18,7 @@ impl ConfigFile {
     /// What is kept for a registry.
     pub fn credentials(&self, server: &str) -> Outcome<Option<AuthConfig>> {
         match self.helper_of(server) {
-            Some(helper) => helper::get(&helper, server).map_err(Failure::new),
+            Some(helper) => credential_program::get(&helper, server).map_err(Failure::new),
             None => Ok(self.stored(server)),
         }
     }
@@ -46,14 +46,17 @@ impl ConfigFile {
             all.extend(decode(server, entry).map(|auth| (server.clone(), auth)));
         }
         if let Some(store) = self.text("credsStore") {
-            for server in helper::list(store).unwrap_or_default().into_keys() {
-                if let Ok(Some(auth)) = helper::get(store, &server) {
+            for server in credential_program::list(store)
+                .unwrap_or_default()
+                .into_keys()
+            {
+                if let Ok(Some(auth)) = credential_program::get(store, &server) {
                     all.insert(server, auth);
                 }
             }
         }
         for (server, name) in self.map("credHelpers") {
-            if let Ok(Some(auth)) = helper::get(&name, &server) {
+            if let Ok(Some(auth)) = credential_program::get(&name, &server) {
                 all.insert(server, auth);
             }
         }
@@ -75,7 +78,7 @@ impl ConfigFile {
         let helper = self.helper_of(server);
         let entry = match &helper {
             Some(helper) => {
-                helper::store(helper, server, auth).map_err(Failure::new)?;
+                credential_program::store(helper, server, auth).map_err(Failure::new)?;
                 json!({})
             }
             None => encode(auth),
@@ -94,7 +97,7 @@ impl ConfigFile {
     /// Forgets a registry.
     pub fn erase_credentials(&mut self, server: &str) -> Outcome {
         if let Some(helper) = self.helper_of(server) {
-            helper::erase(&helper, server).map_err(Failure::new)?;
+            credential_program::erase(&helper, server).map_err(Failure::new)?;
         }
         let auths = self.content.get_mut("auths").and_then(Value::as_object_mut);
         if auths.and_then(|auths| auths.remove(server)).is_some() {

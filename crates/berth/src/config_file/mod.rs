@@ -1,7 +1,7 @@
 //! Docker's `config.json`: what this program reads of it, and the logins it writes to it.
 
+mod credential_program;
 pub mod credentials;
-mod helper;
 mod proxy;
 
 use std::collections::BTreeMap;
