@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exit;
 use super::plan::parse_signal;
@@ -11,6 +12,8 @@ use crate::crossing::blocking;
 use crate::{Engine, Error, Result};
 
 pub(super) const SIGKILL: i32 = 9;
+/// How long a killed process may take to be gone.
+pub(super) const KILLED: Duration = Duration::from_secs(30);
 
 /// Sends `signal` (a name or a number; `KILL` where absent) to the container's first process.
 pub async fn kill(engine: &Engine, id: &str, signal: Option<&str>) -> Result<()> {
@@ -39,8 +42,8 @@ pub async fn kill(engine: &Engine, id: &str, signal: Option<&str>) -> Result<()>
         .await
         .map_err(|e| e.context(format_args!("cannot kill container: {id}")))?;
     if signal == SIGKILL {
-        // Docker answers when the container is gone.
-        ended(&container).await;
+        // Docker answers when the container is gone, and not at all too late.
+        let _ = tokio::time::timeout(KILLED, ended(&container)).await;
     }
     Ok(())
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::exit;
-use super::kill::{SIGKILL, ended, mark_stopped, send, stop_signal};
+use super::kill::{KILLED, SIGKILL, ended, mark_stopped, send, stop_signal};
 use super::plan::{JoinedMode, parse_signal};
 use super::record::Container;
 use super::state::Status;
@@ -13,8 +15,10 @@ use crate::{Engine, Error, Result};
 
 /// Seconds that a container has to end when nothing is said.
 const TIMEOUT: i64 = 10;
-/// How long a killed process may take to be gone.
-const KILLED: Duration = Duration::from_secs(30);
+/// A process that was just started may be about to set up its handlers.
+const SETTLED: Duration = Duration::from_millis(300);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How [`stop`] and [`crate::container::restart`] end a container.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +79,7 @@ pub(super) async fn end(
     };
     let own_pids =
         container.read(|r| matches!(JoinedMode::pid(&r.host.pid_mode), Ok(JoinedMode::Private)));
-    let deaf = own_pids && signal != SIGKILL && !can_see(task.pid(), signal);
+    let deaf = own_pids && signal != SIGKILL && is_deaf(container, task.pid(), signal).await;
     if !deaf {
         if let Err(error) = send(engine, container, signal).await
             && container.status().running()
@@ -118,6 +122,23 @@ pub(super) async fn end(
             container.name()
         )
     }))
+}
+
+/// Whether the first process cannot see a signal, and has had the time to set up that it can.
+async fn is_deaf(container: &Container, pid: i32, signal: i32) -> bool {
+    loop {
+        if can_see(pid, signal) {
+            return false;
+        }
+        let age = container
+            .read(|r| r.life.started)
+            .map(|s| Timestamp::now().duration_since(s));
+        let young = age.is_some_and(|age| age.unsigned_abs() < SETTLED);
+        if !young || !container.status().alive() {
+            return true;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Whether the first process of a PID namespace can see a signal: it has a handler, or holds the

@@ -101,7 +101,7 @@ fn driver_status(engine: &Engine) -> Vec<[String; 2]> {
     vec![
         pair(
             "Layers",
-            "EROFS index over the layer's tar, or a directory".to_owned(),
+            engine.0.store.layers().mounting().as_str().to_owned(),
         ),
         pair("Root Dir", engine.0.settings.root.display().to_string()),
     ]

@@ -45,7 +45,7 @@ pub(super) fn check(
     }
     if !matches!(
         host.log_config.kind.as_str(),
-        "json-file" | "local" | "none" | "journald"
+        "json-file" | "local" | "none"
     ) {
         return Err(Error::invalid(format!(
             "logger: no log driver named '{}' is registered",
