@@ -7,6 +7,7 @@
 
 mod child;
 mod console;
+mod copy_up;
 mod dev;
 pub(crate) mod exec;
 mod identity;

@@ -18,6 +18,8 @@ pub(crate) struct MountOptions {
     pub clear_all: u64,
     /// In order; whether all below are meant.
     pub propagation: Vec<(Propagation, bool)>,
+    /// What the image has at the place is copied into the new file system.
+    pub copy_up: bool,
     /// The file system's own: names, and values where they have some.
     pub data: Vec<(String, Option<String>)>,
 }
@@ -36,7 +38,7 @@ impl MountOptions {
             "defaults" | "async" | "remount" | "nomand" | "loud" | "noiversion" => {}
             "bind" => self.bind = Some(self.bind.unwrap_or(false)),
             "rbind" => self.bind = Some(true),
-            "tmpcopyup" => return Err("tmpcopyup is not supported".to_owned()),
+            "tmpcopyup" => self.copy_up = true,
             "idmap" | "ridmap" => return Err("ID-mapped mounts are not supported".to_owned()),
             "sync" | "dirsync" | "lazytime" | "mand" | "silent" | "iversion" => {
                 self.data.push((word.to_owned(), None));

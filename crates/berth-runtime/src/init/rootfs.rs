@@ -8,6 +8,7 @@ use berth_sys::root::RootFd;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{UnmountFlags, unmount};
 
+use super::copy_up;
 use super::dev;
 use super::mask::Masks;
 use super::mounts::{self, MountPlan, Source};
@@ -86,6 +87,14 @@ impl Tree {
                 }
                 if kind == "devpts" && planned.destination == "/dev/pts" {
                     self.devpts = Some(made.try_clone().map_err(failed)?);
+                }
+                if planned.options.copy_up && kind == "tmpfs" {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                    let covered = self
+                        .root
+                        .open_with(Path::new(&planned.destination), flags, Mode::empty())
+                        .map_err(failed)?;
+                    copy_up::copy(covered, &made).map_err(failed)?;
                 }
                 mount::attach(&made, target).map_err(failed)?;
                 match &self.dev {

@@ -156,3 +156,40 @@ impl AsFd for Client {
         self.socket.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_has_an_end() {
+        let (here, there) = berth_sys::socket::stream_pair().unwrap();
+        let mut client = Client::new(here, AttachOptions::OUTPUT, true);
+        let now = Instant::now();
+        let chunk = [b'x'; 32 << 10];
+        while client.has_room(now, false) {
+            client.output(Stream::Stdout, &chunk);
+        }
+        assert!(client.deadline(false).unwrap() > now && !client.gone);
+        // One byte taken is enough to start anew.
+        let mut taken = vec![0; 256 << 10];
+        berth_sys::socket::receive(&there, &mut taken).unwrap();
+        client.flush();
+        assert!(client.has_room(now, false) || client.deadline(false).unwrap() >= now + PATIENCE);
+        while client.has_room(now, false) {
+            client.output(Stream::Stdout, &chunk);
+        }
+        client.has_room(Instant::now() + PATIENCE, false);
+        assert!(client.gone && client.drained());
+    }
+
+    #[test]
+    fn an_idle_client_is_kept_while_the_process_runs() {
+        let (here, _there) = berth_sys::socket::stream_pair().unwrap();
+        let mut client = Client::new(here, AttachOptions::OUTPUT, false);
+        client.output(Stream::Stderr, b"x");
+        let later = Instant::now() + 2 * PATIENCE;
+        assert!(client.has_room(later, false) && client.has_room(later, true));
+        assert!(client.drained() && !client.gone);
+    }
+}

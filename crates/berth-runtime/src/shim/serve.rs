@@ -362,6 +362,8 @@ impl<'w> Shim<'w> {
         // The engine looks for leftovers when it starts.
         let _ = self.container.cgroup.remove();
         poststop(&self.container.task);
+        // Clients may still be reading; that is nothing a new start has to wait for.
+        self.container.lock = None;
     }
 
     fn tell(&mut self, notice: &Notice) {

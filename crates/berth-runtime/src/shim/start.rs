@@ -26,8 +26,9 @@ use crate::task::{ExitStatus, TaskSpec};
 pub(super) struct Container {
     pub task: TaskSpec,
     pub dir: RootFd,
-    /// Held as long as the shim lives: a later start in the same directory waits for our end.
-    _lock: OwnedFd,
+    /// Held until everything of the container is gone: a later start in the same directory waits for
+    /// that.
+    pub lock: Option<OwnedFd>,
     pub listener: OwnedFd,
     pub cgroup: Cgroup,
     pub started: Started,
@@ -158,7 +159,7 @@ fn run(
     let separate = has(&request.task, NamespaceKind::Pid);
     let container = Container {
         dir,
-        _lock: lock,
+        lock: Some(lock),
         listener,
         cgroup,
         mounts: namespace("mnt"),

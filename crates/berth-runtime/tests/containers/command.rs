@@ -247,3 +247,113 @@ pub fn it_tells_of_itself(_: &Launcher) {
     let text = std::fs::read_to_string(place.dir().join("config.json")).unwrap();
     assert!(text.contains("\"rootfs\""));
 }
+
+/// Removes what podman shares between containers.
+struct Podman<'a>(&'a Path);
+
+impl Podman<'_> {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("podman");
+        for (flag, dir) in [("--root", "r"), ("--runroot", "rr"), ("--tmpdir", "t")] {
+            command.arg(flag).arg(self.0.join(dir));
+        }
+        command
+            .args(["--cgroup-manager", "cgroupfs", "--events-backend", "none"])
+            .arg("--runtime")
+            .arg(self.0.join("runtime"))
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Podman<'_> {
+    fn drop(&mut self) {
+        let _ = self
+            .command(&["rm", "--all", "--force", "--time", "0"])
+            .output();
+        // Its database and locks are in the directory that goes.
+        let _ = self.command(&["system", "renumber"]).output();
+    }
+}
+
+pub fn podman_can_use_it(_: &Launcher) {
+    use std::os::unix::fs::PermissionsExt;
+    if !testkit::has_command("podman") || !testkit::has_command("conmon") {
+        testkit::skipped("podman is not installed");
+        return;
+    }
+    let place = Bundle::new("");
+    let program = std::env::args().next().unwrap();
+    let program = std::fs::canonicalize(program).unwrap();
+    let runtime = place.temp.path().join("runtime");
+    let script = format!(
+        "#!/bin/sh\nexec {} berth-runtime \"$@\"\n",
+        program.display()
+    );
+    std::fs::write(&runtime, script).unwrap();
+    std::fs::set_permissions(&runtime, PermissionsExt::from_mode(0o755)).unwrap();
+    let podman = Podman(place.temp.path());
+    let root = place.root.display().to_string();
+    let cgroup = place.task.id.clone();
+    let parent = format!("/{cgroup}");
+    let run = ["run", "--network", "none", "--cgroup-parent", &parent];
+    let once = [
+        &run[..],
+        &[
+            "--rm",
+            "--read-only",
+            "--rootfs",
+            &root,
+            "sh",
+            "-c",
+            "echo hi; exit 3",
+        ],
+    ];
+    let output = podman.command(&once.concat()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    assert_eq!(output.stdout, b"hi\n", "{errors}");
+
+    let stay = [
+        &run[..],
+        &["-d", "--name", "c1", "--rootfs", &root, "sleep", "1000"],
+    ]
+    .concat();
+    assert!(podman.command(&stay).output().unwrap().status.success());
+    let output = podman
+        .command(&["exec", "c1", "cat", "/proc/1/comm"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "sleep\n");
+    let output = podman.command(&["exec", "c1", "nothing"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(127));
+    let output = podman
+        .command(&["rm", "-f", "-t", "0", "c1"])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    drop(podman);
+    // conmon ends a moment after its container.
+    testkit::wait::until("podman's cgroups to be empty", || remove_cgroups(&cgroup));
+}
+
+/// Removes the cgroups of a name, which podman leaves; none while one is still in use.
+fn remove_cgroups(name: &str) -> Option<()> {
+    fn remove(dir: &Path) -> Option<()> {
+        for entry in std::fs::read_dir(dir).ok()?.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove(&entry.path())?;
+            }
+        }
+        std::fs::remove_dir(dir).ok()
+    }
+    let base = Path::new("/sys/fs/cgroup");
+    let trees = std::fs::read_dir(base).ok()?.flatten().map(|e| e.path());
+    for dir in trees.chain([base.to_owned()]).map(|tree| tree.join(name)) {
+        if dir.is_dir() {
+            remove(&dir)?;
+        }
+    }
+    Some(())
+}

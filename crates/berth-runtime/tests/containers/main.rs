@@ -86,6 +86,7 @@ const TESTS: &[Test] = tests! {
         a_created_one_can_be_deleted,
         a_terminal_goes_to_the_console_socket,
         it_tells_of_itself,
+        podman_can_use_it,
     },
     hostile::{
         links_instead_of_mount_points,
