@@ -129,7 +129,7 @@ fn needs_argument(flag: &str, command: &Command, args: &[OsString]) -> String {
 
 /// The argument that clap names `--long <VALUE>` or `-s <VALUE>`.
 fn find<'a>(flag: &str, command: &'a Command) -> Option<&'a Arg> {
-    let name = flag.split([' ', '=']).next().unwrap_or(flag);
+    let name = flag.split([' ', '=', '[']).next().unwrap_or(flag);
     command.get_arguments().find(|arg| {
         let long = arg
             .get_long()

@@ -3,7 +3,8 @@
 use berth_spec::docker::ContainerInspect;
 
 use super::interactive::{
-    Resized, check_tty, exit_code, exit_with, follow_size, forward_signals, wait_in_background,
+    Resized, check_tty, exit_code, exit_with, follow_size, forward_signals, redraw,
+    wait_in_background,
 };
 use super::{Takes, Verb, run};
 use crate::cli::Cli;
@@ -71,6 +72,8 @@ impl Verb for Attach {
         };
         let connection = run::attach(client, id, &wiring, false).await?;
         let _size = if config.tty && stdout_is_terminal() {
+            // A change of size makes the program inside draw itself anew.
+            redraw(client, id).await;
             Some(follow_size(client, id, Resized::Container).await?)
         } else {
             None

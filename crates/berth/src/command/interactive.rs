@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::failure::{Failure, Outcome};
-use crate::terminal::{signals, size};
+use crate::terminal::signals;
+use crate::terminal::size::{self, Size};
 
 /// A task that ends with this value.
 pub struct Background(JoinHandle<()>);
@@ -43,16 +44,32 @@ pub async fn follow_size(client: &Client, id: &str, what: Resized) -> Outcome<Ba
     })))
 }
 
+/// Gives a container's terminal another size than the one here, so that the next resize is
+/// one.
+pub async fn redraw(client: &Client, id: &str) {
+    if let Some(size) = size::of_stdout() {
+        let other = Size {
+            rows: size.rows.saturating_add(1),
+            columns: size.columns.saturating_add(1),
+        };
+        resize_to(client, &format!("/containers/{id}/resize"), other).await;
+    }
+}
+
 async fn resize(client: &Client, path: &str) {
     if let Some(size) = size::of_stdout() {
-        // The process may be gone already; then there is nothing to resize.
-        let _ = client
-            .post(path)
-            .query("h", size.rows.to_string())
-            .query("w", size.columns.to_string())
-            .done()
-            .await;
+        resize_to(client, path, size).await;
     }
+}
+
+async fn resize_to(client: &Client, path: &str, size: Size) {
+    // The process may be gone already; then there is nothing to resize.
+    let _ = client
+        .post(path)
+        .query("h", size.rows.to_string())
+        .query("w", size.columns.to_string())
+        .done()
+        .await;
 }
 
 /// Passes this process's signals on to a container.
