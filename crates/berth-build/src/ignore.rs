@@ -5,7 +5,7 @@ use regex::Regex;
 use crate::{Error, Result};
 
 /// Bytes an ignore file may have.
-pub(crate) const IGNORE_FILE_MAX: u64 = 1 << 20;
+pub const IGNORE_FILE_MAX: u64 = 1 << 20;
 /// Patterns it may have.
 const PATTERNS_MAX: usize = 10_000;
 
@@ -20,10 +20,13 @@ struct Pattern {
     regex: Regex,
     /// `!pattern`: what matches stays.
     exception: bool,
+    /// The leading directories of the pattern that have no wildcard, with a slash after each; the
+    /// whole pattern if it has none at all.
+    fixed: String,
 }
 
 impl Ignore {
-    /// Reads the file's text.
+    /// Reads the file's text. A line that is no pattern is an error that quotes it.
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut patterns = Vec::new();
@@ -71,6 +74,14 @@ impl Ignore {
     pub fn has_exceptions(&self) -> bool {
         self.patterns.iter().any(|pattern| pattern.exception)
     }
+
+    /// Whether an exception may keep something below the excluded directory `path` (relative,
+    /// clean): who packs a tree need not look into it otherwise.
+    pub fn may_keep_below(&self, path: &str) -> bool {
+        self.patterns
+            .iter()
+            .any(|pattern| pattern.exception && pattern.may_match_below(path))
+    }
 }
 
 impl Pattern {
@@ -89,7 +100,17 @@ impl Pattern {
         let regex = Regex::new(&source).map_err(|e| {
             Error::invalid(format!("syntax error in pattern: {line}")).with_source(e)
         })?;
-        Ok(Pattern { regex, exception })
+        Ok(Pattern {
+            regex,
+            exception,
+            fixed: fixed_part(clean),
+        })
+    }
+
+    /// Whether something below `directory` can match: one of the two leads to the other.
+    fn may_match_below(&self, directory: &str) -> bool {
+        let directory = format!("{directory}/");
+        self.fixed.starts_with(&directory) || directory.starts_with(&self.fixed)
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -101,6 +122,18 @@ impl Pattern {
             .into_iter()
             .any(|parent| self.regex.is_match(parent))
     }
+}
+
+fn fixed_part(pattern: &str) -> String {
+    let mut fixed = String::new();
+    for part in pattern.split('/') {
+        if part.contains(['*', '?', '[', '\\']) {
+            break;
+        }
+        fixed.push_str(part);
+        fixed.push('/');
+    }
+    fixed
 }
 
 /// Go's `filepath.Clean`.
@@ -235,6 +268,29 @@ mod tests {
         assert!(ignore.excludes("dir/x") && !ignore.excludes("dir/keep/y"));
         assert!(ignore.has_exceptions());
         assert!(Ignore::parse("*\n!a").unwrap().excludes("b"));
+    }
+
+    #[test]
+    fn directories_that_an_exception_may_reach_into() {
+        for (rules, directory, expected) in [
+            ("dir", "dir", false),
+            ("*\n!dir/keep", "dir", true),
+            ("*\n!dir/keep", "other", false),
+            ("*\n!dir/keep", "dir/sub", false),
+            ("*\n!dir", "dir/sub", true),
+            ("*\n!dir", "directory", false),
+            ("*\n!**/keep", "a/b", true),
+            ("*\n!a/*/keep", "a/b", true),
+            ("*\n!a/*/keep", "b", false),
+            ("*\n!README.md", "node_modules", false),
+        ] {
+            let ignore = Ignore::parse(rules).unwrap();
+            assert_eq!(
+                ignore.may_keep_below(directory),
+                expected,
+                "{rules:?} {directory}"
+            );
+        }
     }
 
     #[test]

@@ -34,5 +34,5 @@ pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{BuildEvent, StdStream};
 pub use executor::{Executor, RunStep, StepMount, StepOutput};
-pub use ignore::Ignore;
+pub use ignore::{IGNORE_FILE_MAX, Ignore};
 pub use request::{BuildRequest, Built, Limits, Ulimit};

@@ -5,6 +5,7 @@
 
 mod archive;
 mod autostart;
+mod build_context;
 mod cli;
 mod command;
 mod config_file;

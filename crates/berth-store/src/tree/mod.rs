@@ -24,7 +24,7 @@ pub(crate) mod xattr;
 pub use copy::{CopyOptions, copy};
 pub use hash::{HashOptions, hash};
 pub(crate) use pack::{Failure, write_found};
-pub use pack::{Filter, PackOptions, Verdict, pack};
+pub use pack::{Filter, PackOptions, Verdict, append, end, pack};
 pub use rustix::fs::FileType;
 pub use spool::{SpoolLimits, Spooled, SpooledKind, spool};
 pub use unpack::{ModeChange, Placed, UnpackOptions, unpack};

@@ -58,13 +58,35 @@ pub fn pack(
     let name = options.name.unwrap_or(&own_name).trim_matches('/');
     let mut writer = TarWriter::new(out);
     walk(start, &mut |found| {
-        append(&mut writer, found, name.as_bytes(), options)
+        append_found(&mut writer, found, name.as_bytes(), options)
     })
     .and_then(|()| writer.finish().map_err(Failure::Io))
     .map_err(|e| match e {
         Failure::Io(e) => failed(e),
         Failure::Found(text, e) => Error::io(text, e),
     })
+}
+
+/// Writes one file with this content, owned by root, as an entry of an archive that goes on with
+/// something else, or with nothing: [`end`].
+pub fn append(out: &mut dyn Write, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+    let header = Header {
+        path: name.as_bytes(),
+        mode: mode & 0o7777,
+        size: content.len() as u64,
+        ..Header::default()
+    };
+    TarWriter::new(out)
+        .append_file(&header, &mut &*content)
+        .map_err(|e| Error::io(format_args!("cannot pack {name}"), e))
+}
+
+/// Ends an archive.
+pub fn end(out: &mut dyn Write) -> Result<()> {
+    let ended = TarWriter::new(out).finish();
+    ended
+        .map(drop)
+        .map_err(|e| Error::io("cannot end an archive", e))
 }
 
 /// Why a walk ended.
@@ -98,7 +120,7 @@ pub(super) fn judge(filter: Option<&Filter<'_>>, found: &Found) -> Verdict {
     }
 }
 
-fn append<W: Write>(
+fn append_found<W: Write>(
     writer: &mut TarWriter<W>,
     found: &Found,
     prefix: &[u8],

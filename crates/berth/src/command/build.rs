@@ -1,25 +1,24 @@
 //! `build`: the classic API. The context goes up as an archive, progress comes down.
 
-mod context;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
+use berth_client::{Body, Lines};
 use berth_spec::docker::config::Ulimit;
 use berth_spec::docker::{BuildQuery, JsonMessage};
 use http::HeaderName;
 
-use self::context::Source;
 use super::{Takes, Verb};
+use crate::build_context::{self, Report, Source};
 use crate::cli::Cli;
 use crate::environment;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, why};
 use crate::format::write_stdout;
 use crate::option::key_value::{self, to_map};
 use crate::option::{limit, value};
 use crate::progress::{self, Sink};
-use crate::reference;
+use crate::{reference, terminal};
 
 /// The header with credentials for every registry.
 const REGISTRY_CONFIG: HeaderName = HeaderName::from_static("x-registry-config");
@@ -36,7 +35,19 @@ pub struct Build {
     #[arg(long, value_name = "strings", value_delimiter = ',')]
     cache_from: Vec<String>,
     #[arg(long, value_name = "strings", hide = true)]
+    allow: Vec<String>,
+    #[arg(long, value_name = "strings", hide = true)]
+    annotation: Vec<String>,
+    #[arg(long, value_name = "strings", hide = true)]
+    attest: Vec<String>,
+    #[arg(long, value_name = "strings", hide = true)]
+    build_context: Vec<String>,
+    #[arg(long, value_name = "string", hide = true)]
+    builder: Option<String>,
+    #[arg(long, value_name = "strings", hide = true)]
     cache_to: Vec<String>,
+    #[arg(long, hide = true)]
+    check: bool,
     /// Set the parent cgroup for the "RUN" instructions during build
     #[arg(long, value_name = "string", default_value = "")]
     cgroup_parent: String,
@@ -84,12 +95,16 @@ pub struct Build {
     /// Swap limit equal to memory plus swap: -1 to enable unlimited swap
     #[arg(long, value_name = "bytes", value_parser = value::memory_swap)]
     memory_swap: Option<i64>,
+    #[arg(long, value_name = "string", default_value = "", hide = true)]
+    metadata_file: String,
     /// Set the networking mode for the RUN instructions during build
     #[arg(long, value_name = "string", default_value = "default")]
     network: String,
     /// Do not use cache when building the image
     #[arg(long)]
     no_cache: bool,
+    #[arg(long, value_name = "strings", hide = true)]
+    no_cache_filter: Vec<String>,
     #[arg(short, long, value_name = "strings", hide = true)]
     output: Vec<String>,
     /// Set platform if server is multi-platform capable
@@ -97,6 +112,8 @@ pub struct Build {
     platform: Option<String>,
     #[arg(long, value_name = "string", hide = true)]
     progress: Option<String>,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    provenance: Option<String>,
     #[arg(long, hide = true)]
     push: bool,
     /// Always attempt to pull a newer version of the image
@@ -108,6 +125,8 @@ pub struct Build {
     /// Remove intermediate containers after a successful build
     #[arg(long, default_value = "true")]
     rm: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    sbom: Option<String>,
     #[arg(long, value_name = "strings", hide = true)]
     secret: Vec<String>,
     /// Security options
@@ -117,7 +136,7 @@ pub struct Build {
     #[arg(long, value_name = "bytes", value_parser = value::memory)]
     shm_size: Option<i64>,
     /// Squash newly built layers into a single new layer
-    #[arg(long, hide = true)]
+    #[arg(long)]
     squash: bool,
     #[arg(long, value_name = "strings", hide = true)]
     ssh: Vec<String>,
@@ -150,46 +169,44 @@ impl Verb for Build {
     const TAKES: Takes = Takes::Exactly(1);
 
     async fn run(self, cli: &Cli) -> Outcome {
-        self.refuse_what_needs_a_session()?;
-        if !self.iidfile.is_empty() {
-            // A stale ID must not survive a failure.
-            match fs::remove_file(&self.iidfile) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(Failure::new(format!("Removing image ID file: {e}")));
-                }
-                _ => {}
-            }
-        }
-        let source = Source::new(&self.words[0], &self.file, self.quiet, self.compress)?;
+        self.refuse_what_needs_buildkit()?;
+        self.remove_old_id()?;
+        let context = build_context::prepare(&self.words[0], &self.file)?;
         let mut query = self.query(cli);
-        query.dockerfile = source.dockerfile;
-        query.remote = source.remote;
+        query.dockerfile = context.dockerfile;
         let client = cli.client().await?;
-        let mut request = client.post("/build").body("application/x-tar", source.body);
+        let (body, failed) = match context.source {
+            Source::Archive(archive) => {
+                let (body, failed) = build_context::stream(archive, self.compress, self.report());
+                (body, Some(failed))
+            }
+            Source::Remote(address) => {
+                query.remote = address;
+                (Body::Empty, None)
+            }
+        };
+        let mut request = client.post("/build").body("application/x-tar", body);
         for (name, value) in query.to_pairs() {
             request = request.query(name, value);
         }
         let credentials = cli.config.all_credentials();
         let header = berth_spec::docker::auth::encode_header(&credentials);
-        let mut lines = request.header(REGISTRY_CONFIG, header).lines().await?;
-        let mut id = String::new();
-        if self.quiet {
-            id = quiet(&mut lines).await?;
-            write_stdout(id.as_bytes())?;
-        } else {
-            progress::show(lines, Sink::Stdout, |aux| {
-                if let Some(built) = aux.get("ID").and_then(|id| id.as_str()) {
-                    id = built.to_owned();
-                }
-            })
-            .await?;
-        }
+        let lines = request.header(REGISTRY_CONFIG, header).lines().await;
+        let shown = match lines {
+            Ok(lines) => self.show(lines).await,
+            Err(e) => Err(e.into()),
+        };
+        // What broke the request off says more than that it was broken off.
+        let id = shown.map_err(|e| match failed.and_then(|failed| failed.reason()) {
+            Some(reason) => Failure::new(reason),
+            None => e,
+        })?;
         self.write_id(id.trim())
     }
 }
 
 /// The output of a quiet build: the ID; everything else only where it fails.
-async fn quiet(lines: &mut berth_client::Lines<JsonMessage>) -> Outcome<String> {
+async fn quiet(mut lines: Lines<JsonMessage>) -> Outcome<String> {
     let mut output = String::new();
     while let Some(message) = lines.next().await? {
         if let Some(failure) = progress::failure(&message) {
@@ -202,20 +219,75 @@ async fn quiet(lines: &mut berth_client::Lines<JsonMessage>) -> Outcome<String> 
 }
 
 impl Build {
-    fn refuse_what_needs_a_session(&self) -> Outcome {
+    /// Refuses what only BuildKit does; what asks for nothing this builder does not do anyway
+    /// is let pass.
+    fn refuse_what_needs_buildkit(&self) -> Outcome {
+        let off = |given: &Option<String>| given.as_deref().is_none_or(|text| text == "false");
+        let to_the_engine = |output: &String| {
+            ["docker", "image", "type=docker", "type=image"].contains(&output.as_str())
+        };
         let refused = [
+            ("--allow", !self.allow.is_empty()),
+            ("--annotation", !self.annotation.is_empty()),
+            ("--attest", !self.attest.is_empty()),
+            ("--build-context", !self.build_context.is_empty()),
+            ("--cache-to", !self.cache_to.is_empty()),
+            ("--check", self.check),
+            ("--metadata-file", !self.metadata_file.is_empty()),
+            ("--no-cache-filter", !self.no_cache_filter.is_empty()),
+            ("--output", !self.output.iter().all(to_the_engine)),
+            ("--provenance", !off(&self.provenance)),
+            ("--push", self.push),
+            ("--sbom", !off(&self.sbom)),
             ("--secret", !self.secret.is_empty()),
             ("--ssh", !self.ssh.is_empty()),
-            ("--output", !self.output.is_empty()),
-            ("--push", self.push),
-            ("--cache-to", !self.cache_to.is_empty()),
         ];
         match refused.iter().find(|(_, given)| *given) {
             Some((flag, _)) => Err(Failure::new(format!(
-                "{flag} needs a BuildKit session, which this builder does not have"
+                "{flag} needs BuildKit, and this is the classic builder"
             ))),
             None => Ok(()),
         }
+    }
+
+    /// A stale ID must not survive a failure.
+    fn remove_old_id(&self) -> Outcome {
+        if self.iidfile.is_empty() {
+            return Ok(());
+        }
+        match fs::remove_file(&self.iidfile) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Failure::new(format!(
+                "removing image ID file: remove {}: {}",
+                self.iidfile,
+                why(&e)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn report(&self) -> Report {
+        match terminal::stdout_is_terminal() {
+            _ if self.quiet => Report::Nothing,
+            true => Report::Live,
+            false => Report::Last,
+        }
+    }
+
+    /// Shows what the engine tells; the image's ID.
+    async fn show(&self, lines: Lines<JsonMessage>) -> Outcome<String> {
+        let mut id = String::new();
+        if self.quiet {
+            id = quiet(lines).await?;
+            write_stdout(id.as_bytes())?;
+        } else {
+            progress::show(lines, Sink::Stdout, |aux| {
+                if let Some(built) = aux.get("ID").and_then(|id| id.as_str()) {
+                    id = built.to_owned();
+                }
+            })
+            .await?;
+        }
+        Ok(id)
     }
 
     fn query(&self, cli: &Cli) -> BuildQuery {
@@ -270,7 +342,7 @@ impl Build {
         }
         if id.is_empty() {
             return Err(Failure::new(format!(
-                "Server did not provide an image ID. Cannot write {}",
+                "server did not provide an image ID. Cannot write {}",
                 self.iidfile
             )));
         }
