@@ -93,6 +93,20 @@ impl From<berth_runtime::Error> for Error {
     }
 }
 
+/// An error of the runtime; where it is the program that cannot be run, with `around` in front.
+fn program_error(error: berth_runtime::Error, around: &str) -> Error {
+    use berth_runtime::ErrorKind as Run;
+    let program = matches!(
+        error.kind(),
+        Run::ProgramNotFound | Run::ProgramNotExecutable
+    );
+    let error = Error::from(error);
+    match program {
+        true => error.context(around),
+        false => error,
+    }
+}
+
 impl Tasks {
     pub fn new(launcher: Launcher) -> Self {
         Self(Arc::new(launcher))
@@ -139,9 +153,9 @@ impl Tasks {
             sources: request.sources,
             attach,
         };
+        // The words around are Docker's: people and programs look for them.
         self.0.spawn(spec, fds).map(Task).map_err(|error| {
-            // The words around are Docker's: clients look for what is inside them.
-            Error::from(error).context(
+            program_error(error, "unable to start container process: error during container init").context(
                 "failed to create task for container: failed to create shim task: OCI runtime create failed",
             )
         })
@@ -207,6 +221,10 @@ impl Task {
                 stdout: request.stdout,
                 stderr: request.stderr,
             },
+        });
+        let exec = exec.map_err(|error| {
+            program_error(error, "unable to start container process")
+                .context("OCI runtime exec failed: exec failed")
         })?;
         Ok((exec.pid, exec.stream))
     }

@@ -14,7 +14,7 @@ use super::{init, names, volumes};
 use crate::crossing::blocking;
 use crate::event::Subject;
 use crate::undo::Undo;
-use crate::{Engine, Error, Result, random};
+use crate::{Engine, Error, ErrorKind, Result, random};
 
 /// What is asked of [`create`].
 #[derive(Debug, Clone, Default)]
@@ -36,7 +36,7 @@ fn create_now(engine: &Engine, request: CreateRequest) -> Result<ContainerCreate
     let CreateRequest {
         name,
         platform,
-        mut body,
+        body,
     } = request;
     let name = match name.filter(|n| !n.is_empty()) {
         Some(name) => Some(
@@ -51,6 +51,20 @@ fn create_now(engine: &Engine, request: CreateRequest) -> Result<ContainerCreate
         "" => return Err(Error::invalid("no image specified")),
         image => find_image(engine, image, platform.as_deref())?,
     };
+    create_of(engine, name, id, image, body).map_err(|error| match error.kind() {
+        // Clients take "not found" for the image, and would pull it.
+        ErrorKind::NotFound => Error::invalid(error.to_string()),
+        _ => error,
+    })
+}
+
+fn create_of(
+    engine: &Engine,
+    name: Option<String>,
+    id: String,
+    image: Image,
+    mut body: ContainerCreateBody,
+) -> Result<ContainerCreateResponse> {
     // The layers must not go between here and the snapshot that needs them.
     let lease = engine.0.store.lease()?;
     for layer in image.layers() {

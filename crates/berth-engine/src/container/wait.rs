@@ -56,7 +56,8 @@ impl Waiting {
         match self.pulse.wait_for(over).await {
             Ok(pulse) => WaitResponse {
                 status_code: pulse.exit_code,
-                error: (!pulse.error.is_empty()).then(|| WaitError {
+                // Of one that is gone, who started it has been told.
+                error: (!pulse.error.is_empty() && !pulse.removed).then(|| WaitError {
                     message: pulse.error.clone(),
                 }),
             },

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use berth_spec::docker::exec::{ExecCreateResponse, ProcessConfig};
-use berth_spec::docker::{ExecCreateBody, ExecInspect, ExecStartBody};
+use berth_spec::docker::{ExecCreateBody, ExecInspect, ExecStartBody, Frame, StreamKind};
 use tokio::sync::watch;
 
 use crate::container::record::Container;
@@ -113,7 +113,10 @@ pub async fn start(engine: &Engine, id: &str, body: ExecStartBody) -> Result<Opt
                 code: run::failed_code(&error),
             });
             container.live(|live| live.execs.remove(&exec.id));
-            return Err(error);
+            return match detach {
+                true => Err(error),
+                false => Ok(Some(refused(&exec, &error))),
+            };
         }
     };
     watch_end(engine, &container, &exec);
@@ -132,6 +135,30 @@ pub async fn start(engine: &Engine, id: &str, body: ExecStartBody) -> Result<Opt
             ended: Some(Box::pin(ended(exec))),
         })),
         _ => Ok(None),
+    }
+}
+
+/// A session that says why the process could not be run: clients read it as the process's output,
+/// and ask for the exit code then.
+fn refused(exec: &Exec, error: &Error) -> Session {
+    let text = format!("{error}\r\n");
+    let mut bytes = Vec::new();
+    if !exec.body.tty {
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let kind = StreamKind::Stdout;
+        bytes.extend_from_slice(&Frame { kind, length }.encode());
+    }
+    bytes.extend_from_slice(text.as_bytes());
+    Session {
+        tty: exec.body.tty,
+        replay: Some(Box::pin(futures_util::stream::once(async {
+            Ok(bytes.into())
+        }))),
+        stream: None,
+        stdin: false,
+        detach_keys: Vec::new(),
+        detached: None,
+        ended: None,
     }
 }
 

@@ -45,7 +45,6 @@ pub(super) fn run(
         stdout: attached(exec.body.attach_stdout),
         stderr: attached(exec.body.attach_stderr),
     })
-    .map_err(|e| e.context("OCI runtime exec failed: exec failed"))
 }
 
 /// The process that an exec asks for.
