@@ -1,13 +1,14 @@
 //! Copying files into and out of a container.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use berth_spec::docker::container::PathStat;
-use berth_store::tree::{PackOptions, UnpackOptions, pack, unpack};
+use berth_store::tree::{PackOptions, UnpackOptions, Verdict, pack, unpack};
 use rustix::fs::{FileType, Stat};
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::plan::user::Accounts;
 use super::record::Container;
@@ -25,6 +26,12 @@ pub struct CopyInOptions {
     /// has none, owners are those of the archive, as numbers.
     pub copy_uid_gid: bool,
 }
+
+/// Bytes of an archive that are read and dropped after a failure.
+const DRAINED: u64 = 32 << 20;
+
+/// Where a running container sees the kernel and not files: never packed with what is above.
+const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 fn not_found(container: &Container, path: &str) -> Error {
     Error::not_found(format!(
@@ -45,7 +52,13 @@ pub async fn copy_in(
     options: CopyInOptions,
     tar: impl AsyncRead + Send + Unpin + 'static,
 ) -> Result<()> {
-    let container = engine.0.containers.find(id)?;
+    let container = match engine.0.containers.find(id) {
+        Ok(container) => container,
+        Err(error) => {
+            let _ = tokio::io::copy(&mut tar.take(DRAINED), &mut tokio::io::sink()).await;
+            return Err(error);
+        }
+    };
     let _key = hold_idle(&container).await;
     {
         let (engine, container, path) = (engine.clone(), container.clone(), path.to_owned());
@@ -62,6 +75,22 @@ fn extract(
     options: CopyInOptions,
     tar: impl AsyncRead + Send + Unpin + 'static,
 ) -> Result<()> {
+    let mut tar = blocking_reader(tar);
+    let extracted = extract_from(engine, container, path, options, &mut tar);
+    if extracted.is_err() {
+        // A client that is still sending would not see the answer.
+        let _ = std::io::copy(&mut tar.take(DRAINED), &mut std::io::sink());
+    }
+    extracted
+}
+
+fn extract_from(
+    engine: &Engine,
+    container: &Arc<Container>,
+    path: &str,
+    options: CopyInOptions,
+    mut tar: &mut dyn Read,
+) -> Result<()> {
     let place = root::open(engine, container, path, Access::Write)?;
     let stat = place
         .root
@@ -70,7 +99,6 @@ fn extract(
     if kind(&stat) != FileType::Directory {
         return Err(Error::invalid("extraction point is not a directory"));
     }
-    let mut tar = blocking_reader(tar);
     let mut plain = berth_store::layer::decompress(&mut tar)?;
     let options = UnpackOptions {
         no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir,
@@ -117,14 +145,29 @@ pub async fn copy_out(engine: &Engine, id: &str, path: &str) -> Result<(PathStat
     };
     let follow = follows(path);
     let stream = produce(move |out| {
+        let filter = |below: &Path, _| outside_kernel(&place.inside, below);
         let options = PackOptions {
             name: Some(&name),
             follow,
+            filter: Some(&filter),
             ..PackOptions::default()
         };
         pack(&place.root, &place.path, out, &options).map(drop)
     });
     Ok((stat, stream))
+}
+
+/// Leaves out what is in the file systems of the kernel, unless the copy begins in one.
+fn outside_kernel(start: &Path, below: &Path) -> Verdict {
+    let whole = start.join(below);
+    let hidden = KERNEL.iter().map(Path::new).any(|kernel| {
+        kernel.starts_with(start) && kernel != start && whole != kernel && whole.starts_with(kernel)
+    });
+    if hidden {
+        Verdict::Prune
+    } else {
+        Verdict::Take
+    }
 }
 
 /// Describes what is at `path` of a container.
@@ -246,6 +289,22 @@ mod tests {
         assert_eq!(stat("/sub/file").unwrap().size, 5);
         for absent in ["/none", "/sub/file/", "/sub/none/."] {
             assert!(stat(absent).is_none(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn the_kernels_file_systems_are_left_out() {
+        let verdict = |start: &str, below: &str| outside_kernel(Path::new(start), Path::new(below));
+        for (start, below, expected) in [
+            ("/", "etc/passwd", Verdict::Take),
+            ("/", "proc", Verdict::Take),
+            ("/", "proc/1", Verdict::Prune),
+            ("/", "process", Verdict::Take),
+            ("/", "srv/sys/x", Verdict::Take),
+            ("/dev", "null", Verdict::Take),
+            ("/proc/sys", "net", Verdict::Take),
+        ] {
+            assert_eq!(verdict(start, below), expected, "{start} {below}");
         }
     }
 

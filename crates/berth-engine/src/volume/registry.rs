@@ -20,6 +20,10 @@ use crate::{Error, Result};
 /// Marks volumes that Docker calls anonymous.
 pub(crate) const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
+/// What a volume's directory is called from its removal on, with its name behind it. No volume is
+/// called so: names begin with a letter or a digit.
+const CONDEMNED: &str = ".removed-";
+
 /// What is kept of a volume.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct VolumeRecord {
@@ -72,7 +76,7 @@ impl Volumes {
         self.records()
             .get(name)
             .cloned()
-            .ok_or_else(|| Error::not_found(format!("get {name}: no such volume")))
+            .ok_or_else(|| no_such_volume(name))
     }
 
     /// Makes a volume, or answers the one of that name; whether it is new. Blocks.
@@ -132,15 +136,23 @@ impl Volumes {
 
     /// Removes a volume and its files. Blocks.
     pub fn remove(&self, name: &str) -> Result<()> {
-        self.get(name)?;
-        self.db.remove(Kind::Volume, name)?;
-        self.records().remove(name);
-        match std::fs::remove_dir_all(self.dir.join(name)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(format_args!("cannot remove volume {name}"), e))
+        let condemned = self.dir.join(format!("{CONDEMNED}{name}"));
+        let failed = |e| Error::io(format_args!("cannot remove volume {name}"), e);
+        {
+            // Under one lock: nobody makes a volume of that name meanwhile.
+            let mut records = self.records();
+            if !records.contains_key(name) {
+                return Err(no_such_volume(name));
             }
-            _ => Ok(()),
+            delete(&condemned).map_err(failed)?;
+            match std::fs::rename(self.dir.join(name), &condemned) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+                _ => {}
+            }
+            self.db.remove(Kind::Volume, name)?;
+            records.remove(name);
         }
+        delete(&condemned).map_err(failed)
     }
 
     /// Removes directories that no record tells of: what a process left that died between the two.
@@ -148,9 +160,19 @@ impl Volumes {
         let Ok(entries) = std::fs::read_dir(&self.dir) else {
             return;
         };
-        let records = self.records();
+        let mut records = self.records();
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(name) = name.strip_prefix(CONDEMNED) {
+                // A removal that was broken off.
+                if let Err(error) = self.db.remove(Kind::Volume, name) {
+                    tracing::warn!(volume = name, %error, "a removal could not be finished");
+                    continue;
+                }
+                records.remove(name);
+                let _ = delete(&entry.path());
+                continue;
+            }
             // Files of a volume whose record broke are a user's files.
             if records.contains_key(&name) || broken.contains(&name) {
                 continue;
@@ -175,6 +197,18 @@ impl Volumes {
             status: None,
             usage_data: usage,
         }
+    }
+}
+
+fn no_such_volume(name: &str) -> Error {
+    Error::not_found(format!("get {name}: no such volume"))
+}
+
+/// Removes a directory with all that is in it; one that is not there is no error.
+fn delete(dir: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -216,5 +250,52 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<()> {
         }
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(failed(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removals_leave_nothing_wherever_they_break_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let (db, _) = Db::open(&dir.path().join("engine.db")).unwrap();
+            let (volumes, broken) = Volumes::open(dir.path().join("volumes"), db).unwrap();
+            volumes.sweep(&broken);
+            volumes
+        };
+        let named = |name: &str| VolumeCreateBody {
+            name: name.to_owned(),
+            ..VolumeCreateBody::default()
+        };
+        let volumes = open();
+        for name in ["gone", "torn", "stays"] {
+            volumes.create(&named(name), false).unwrap();
+            std::fs::write(volumes.data(name).join("file"), "x").unwrap();
+        }
+        volumes.remove("gone").unwrap();
+        assert_eq!(
+            volumes.remove("gone").unwrap_err().to_string(),
+            "get gone: no such volume"
+        );
+        // As a process leaves it that dies in between.
+        let home = |name: &str| dir.path().join("volumes").join(name);
+        std::fs::rename(home("torn"), home(".removed-torn")).unwrap();
+        drop(volumes);
+        let volumes = open();
+        let names: Vec<_> = volumes.all().into_iter().map(|v| v.name).collect();
+        assert_eq!(names, ["stays"]);
+        assert!(volumes.data("stays").join("file").exists());
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("volumes"))
+                .unwrap()
+                .count(),
+            1
+        );
+        // A new one of an old name is empty.
+        volumes.create(&named("torn"), false).unwrap();
+        assert!(!volumes.data("torn").join("file").exists());
     }
 }

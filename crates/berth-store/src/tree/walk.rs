@@ -135,7 +135,12 @@ pub(crate) fn walk<E: From<Errno>>(
             Err(Errno::NOENT) => continue,
             Err(e) => return Err(e.into()),
         };
-        let found = describe(handle, path, &links)?;
+        let found = match describe(handle, path, &links) {
+            Ok(found) => found,
+            // Gone between the two; or `/proc/self`, which is nobody to those outside.
+            Err(Errno::NOENT) => continue,
+            Err(e) => return Err(e.into()),
+        };
         let next = visit(&found)?;
         links.note(&found, next);
         if next != Next::Pass && found.is_directory() {

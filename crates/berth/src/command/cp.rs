@@ -294,7 +294,7 @@ impl Plan {
                         parent.display().to_string()
                     )));
                 }
-                if is_dir && name == "." {
+                if is_dir && matches!(name, "." | "/") {
                     fs::create_dir(&path)?;
                     return Ok(Plan::Into(path));
                 }
