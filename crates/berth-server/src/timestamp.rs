@@ -5,10 +5,12 @@ use crate::query::Query;
 
 /// Nanoseconds since the epoch of the parameter `name`; `None` where it is absent, empty or zero.
 pub fn optional(query: &Query, name: &str) -> Reply<Option<i64>> {
-    let Some(text) = query
-        .get(name)
-        .filter(|text| !text.is_empty() && *text != "0")
-    else {
+    Ok(given(query, name)?.filter(|time| *time != 0))
+}
+
+/// As [`optional`], with zero as the beginning of the epoch: all that is kept, for events.
+pub fn given(query: &Query, name: &str) -> Reply<Option<i64>> {
+    let Some(text) = query.get(name).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
     parse(text).map(Some).ok_or_else(|| {

@@ -51,8 +51,8 @@ async fn info(State(app): State<App>) -> Reply<Json<SystemInfo>> {
 
 async fn events(State(app): State<App>, query: Query) -> Reply<Response> {
     let options = system::EventsOptions {
-        since: timestamp::optional(&query, "since")?,
-        until: timestamp::optional(&query, "until")?,
+        since: timestamp::given(&query, "since")?,
+        until: timestamp::given(&query, "until")?,
         filters: query.filters()?,
     };
     Ok(lines::stream(system::events(&app.engine, options).await?))
