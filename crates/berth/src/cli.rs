@@ -282,7 +282,11 @@ fn run(
             ConfigFile::default()
         }
     };
-    let endpoint = Endpoint::resolve(options, &environment, &config)?;
+    let endpoint = match Endpoint::resolve(options, &environment, &config) {
+        // What mends a context must not need it.
+        Err(_) if path.starts_with("context ") => Endpoint::nowhere_else(options, &environment)?,
+        other => other?,
+    };
     let cli = Cli {
         program,
         config,

@@ -1,22 +1,18 @@
 //! Where the engine is: `--host`, `--context`, the environment, config.json's current
 //! context, and berth's own socket where nobody says anything.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use berth_client::{Host, TlsFiles};
-use serde::Deserialize;
 
 use crate::cli::GlobalOptions;
 use crate::config_file::ConfigFile;
+use crate::context_store::{ContextStore, DEFAULT};
 use crate::environment::Environment;
 use crate::failure::{Failure, Outcome};
 
 /// Where an engine listens that nobody configured.
 pub const DEFAULT_SOCKET: &str = "/run/berth/berth.sock";
-
-/// Largest context description read, in bytes.
-const MAX_META: u64 = 1 << 20;
 
 /// An engine's place.
 #[derive(Debug, Clone)]
@@ -29,22 +25,6 @@ pub struct Endpoint {
     pub tls: Option<TlsFiles>,
     /// Whether this is berth's own socket, where an engine is started on demand.
     pub on_demand: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Meta {
-    name: String,
-    #[serde(default)]
-    endpoints: std::collections::BTreeMap<String, MetaEndpoint>,
-}
-
-#[derive(Deserialize)]
-struct MetaEndpoint {
-    #[serde(rename = "Host", default)]
-    host: String,
-    #[serde(rename = "SkipTLSVerify", default)]
-    skip_tls_verify: bool,
 }
 
 impl Endpoint {
@@ -73,11 +53,16 @@ impl Endpoint {
             return by_context(name, environment, options, config);
         }
         match config.current_context() {
-            Some(name) if find(config.dir(), name).is_some() => {
+            Some(name) if ContextStore::new(config.dir()).has(name) => {
                 by_context(name, environment, options, config)
             }
             _ => default(options, environment),
         }
+    }
+
+    /// Berth's own socket, whatever anybody says.
+    pub fn nowhere_else(options: &GlobalOptions, environment: &Environment) -> Outcome<Self> {
+        default(options, environment)
     }
 }
 
@@ -99,7 +84,7 @@ fn from_host(host: &str, options: &GlobalOptions, environment: &Environment) -> 
     let host = Host::parse(&host, tls.is_some()).map_err(|e| Failure::new(e.to_string()))?;
     let tls = tls.filter(|_| matches!(host, Host::Tcp { .. }));
     Ok(Endpoint {
-        context: "default".to_owned(),
+        context: DEFAULT.to_owned(),
         host,
         tls,
         on_demand: false,
@@ -135,28 +120,23 @@ fn by_context(
     options: &GlobalOptions,
     config: &ConfigFile,
 ) -> Outcome<Endpoint> {
-    if name == "default" {
+    if name == DEFAULT {
         return match &environment.host {
             Some(host) => from_host(host, options, environment),
             None => default(options, environment),
         };
     }
-    let (id, meta) = find(config.dir(), name).ok_or_else(|| {
-        Failure::new(format!(
-            "context {name:?}: context not found: open {}: no such file or directory",
-            config.dir().join("contexts/meta").display()
-        ))
-    })?;
-    let docker = meta
-        .endpoints
-        .get("docker")
+    let store = ContextStore::new(config.dir());
+    let context = store
+        .get(name)
+        .map_err(|e| format!("Failed to initialize: unable to resolve docker endpoint: {e}"))?;
+    let docker = context
+        .docker()
         .ok_or_else(|| Failure::new(format!("context {name:?}: cannot find docker endpoint")))?;
-    let dir = config.dir().join("contexts/tls").join(id).join("docker");
-    let file = |name: &str| Some(dir.join(name)).filter(|path| path.exists());
     let files = TlsFiles {
-        ca: file("ca.pem"),
-        cert: file("cert.pem"),
-        key: file("key.pem"),
+        ca: store.tls_file(name, "ca.pem"),
+        cert: store.tls_file(name, "cert.pem"),
+        key: store.tls_file(name, "key.pem"),
         verify: !docker.skip_tls_verify,
     };
     let tls = files.ca.is_some() || files.cert.is_some() || docker.skip_tls_verify;
@@ -165,19 +145,6 @@ fn by_context(
         context: name.to_owned(),
         host,
         tls: tls.then_some(files),
-        on_demand: false,
-    })
-}
-
-/// The directory name and description of the context with this name.
-fn find(config_dir: &Path, name: &str) -> Option<(String, Meta)> {
-    let entries = fs::read_dir(config_dir.join("contexts/meta")).ok()?;
-    entries.flatten().find_map(|entry| {
-        let path = entry.path().join("meta.json");
-        if fs::metadata(&path).ok()?.len() > MAX_META {
-            return None;
-        }
-        let meta: Meta = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-        (meta.name == name).then(|| (entry.file_name().to_string_lossy().into_owned(), meta))
+        on_demand: docker.host == format!("unix://{DEFAULT_SOCKET}"),
     })
 }

@@ -9,6 +9,7 @@ mod build_context;
 mod cli;
 mod command;
 mod config_file;
+mod context_store;
 mod daemon;
 mod endpoint;
 mod environment;

@@ -176,14 +176,24 @@ async fn inspect(
     let (mut found, mut failed) = (Vec::new(), Vec::new());
     for name in names {
         match find(client, name, kinds, size).await {
-            Ok(text) => match template {
-                None => found.push(text),
-                Some(template) => match execute(template, &text) {
-                    Ok(line) => found.push(format!("{line}\n")),
-                    Err(e) => failed.push(format!("template parsing error: {e}")),
-                },
-            },
+            Ok(text) => found.push(text),
             Err(e) => failed.push(e.message),
+        }
+    }
+    print(found, failed, format)
+}
+
+/// Prints JSON texts as `format` says, then fails with what failed, if anything did.
+pub fn print(texts: Vec<String>, mut failed: Vec<String>, format: Option<&str>) -> Outcome {
+    let template = format.filter(|f| !f.is_empty() && *f != "json");
+    let mut found = Vec::new();
+    for text in texts {
+        match template {
+            None => found.push(text),
+            Some(template) => match execute(template, &text) {
+                Ok(line) => found.push(format!("{line}\n")),
+                Err(e) => failed.push(format!("template parsing error: {e}")),
+            },
         }
     }
     let text = match (template, format) {

@@ -6,6 +6,7 @@ mod attach;
 mod build;
 mod commit;
 mod completion;
+mod context;
 mod cp;
 mod create;
 mod df;
@@ -150,9 +151,10 @@ fn run<V: Verb>(matches: ArgMatches, cli: Cli) -> Running {
 }
 
 /// The groups of the top level.
-pub const GROUPS: [(&str, &str); 6] = [
+pub const GROUPS: [(&str, &str); 7] = [
     ("builder", "Manage builds"),
     ("container", "Manage containers"),
+    ("context", "Manage contexts"),
     ("image", "Manage images"),
     ("network", "Manage networks"),
     ("system", "Manage Docker"),
@@ -315,6 +317,19 @@ pub static ENTRIES: &[Entry] = &[
         &["container port", "port"],
         "List port mappings or a specific mapping for the container",
     ),
+    verb::<context::Create>(&["context create"], "Create a context"),
+    verb::<context::Inspect>(
+        &["context inspect"],
+        "Display detailed information on one or more contexts",
+    ),
+    verb::<context::List>(&["context ls", "context list"], "List contexts"),
+    verb::<context::Remove>(
+        &["context rm", "context remove"],
+        "Remove one or more contexts",
+    ),
+    verb::<context::Show>(&["context show"], "Print the name of the current context"),
+    verb::<context::Update>(&["context update"], "Update a context"),
+    verb::<context::Use>(&["context use"], "Set the current docker context"),
     verb::<prune::Builder>(&["builder prune"], "Remove build cache"),
     verb::<prune::Containers>(&["container prune"], "Remove all stopped containers"),
     verb::<prune::Images>(&["image prune"], "Remove unused images"),

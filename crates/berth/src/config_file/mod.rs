@@ -67,6 +67,17 @@ impl ConfigFile {
         self.text("currentContext")
     }
 
+    /// Sets `currentContext`, or takes it away, and writes the file.
+    pub fn set_current_context(&mut self, name: Option<&str>) -> io::Result<()> {
+        match name {
+            Some(name) => self
+                .content
+                .insert("currentContext".to_owned(), name.into()),
+            None => self.content.remove("currentContext"),
+        };
+        self.save()
+    }
+
     /// `detachKeys`.
     pub fn detach_keys(&self) -> Option<&str> {
         self.text("detachKeys")
