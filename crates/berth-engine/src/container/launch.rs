@@ -42,7 +42,13 @@ pub(super) fn launch(
     let network = NetworkMode::parse(&record.host.network_mode)?;
     take_shared_names(engine, &mut record, &network)?;
     let joined = sandbox::join(engine, &record, &network, &mut undo)?;
-    let root = engine.0.store.snapshots().mount(&record.id)?.into_fd();
+    let snapshots = engine.0.store.snapshots();
+    let mount = match record.host.auto_remove {
+        // What it writes goes with it: nothing of that need ever reach the disk.
+        true => snapshots.mount_volatile(&record.id)?,
+        false => snapshots.mount(&record.id)?,
+    };
+    let root = mount.into_fd();
     let inside = root
         .try_clone()
         .map_err(|e| Error::io("cannot open the root file system", e))?;

@@ -181,14 +181,16 @@ impl LogReader {
                 }
                 continue;
             }
-            let line = LogLine::parse(&self.partial);
-            self.partial.clear();
-            let Some(line) = line else { continue };
-            if line.late(&self.options) {
-                break;
+            let mut over = false;
+            if let Some(line) = LogLine::parse(&self.partial) {
+                over = line.late(&self.options);
+                if !over && line.wanted(&self.options) {
+                    line.encode(&self.options, self.tty, &mut piece);
+                }
             }
-            if line.wanted(&self.options) {
-                line.encode(&self.options, self.tty, &mut piece);
+            self.partial.clear();
+            if over {
+                break;
             }
             if piece.len() >= PIECE {
                 self.send(&mut piece)?;
@@ -202,7 +204,8 @@ impl LogReader {
         if piece.is_empty() {
             return Ok(());
         }
-        let bytes = Bytes::from(std::mem::take(piece));
+        let next = Vec::with_capacity(PIECE + PIECE / 4);
+        let bytes = Bytes::from(std::mem::replace(piece, next));
         // The reader left.
         self.sender
             .blocking_send(Ok(bytes))

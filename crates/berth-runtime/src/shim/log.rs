@@ -62,6 +62,8 @@ pub(super) struct Log {
     pending: [Vec<u8>; 2],
     /// The entries of one write, to be written at once.
     entries: Vec<u8>,
+    /// What follows the text of every entry of one write: they were read at one time.
+    tail: Vec<u8>,
 }
 
 impl Log {
@@ -84,16 +86,18 @@ impl Log {
             max_file: *max_file,
             pending: [Vec::new(), Vec::new()],
             entries: Vec::new(),
+            tail: Vec::new(),
         }))
     }
 
     /// Takes output in: whole lines are written, the rest waits for its end.
     pub fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        self.stamp(stream);
         let mut rest = bytes;
         while !rest.is_empty() {
             let pending = self.pending[stream.index()].len();
             let room = PIECE - pending;
-            let newline = rest.iter().take(room).position(|b| *b == b'\n');
+            let newline = newline(&rest[..room.min(rest.len())]);
             let (take, whole) = match newline {
                 Some(at) => (at + 1, true),
                 None => (room.min(rest.len()), rest.len() >= room),
@@ -103,11 +107,11 @@ impl Log {
             if !whole {
                 self.pending[stream.index()].extend_from_slice(piece);
             } else if pending == 0 {
-                self.entry(stream, piece);
+                self.entry(piece);
             } else {
                 let mut line = std::mem::take(&mut self.pending[stream.index()]);
                 line.extend_from_slice(piece);
-                self.entry(stream, &line);
+                self.entry(&line);
                 line.clear();
                 self.pending[stream.index()] = line;
             }
@@ -119,12 +123,25 @@ impl Log {
     pub fn end(&mut self, stream: Stream) {
         let line = std::mem::take(&mut self.pending[stream.index()]);
         if !line.is_empty() {
-            self.entry(stream, &line);
+            self.stamp(stream);
+            self.entry(&line);
             self.flush();
         }
     }
 
-    fn entry(&mut self, stream: Stream, text: &[u8]) {
+    /// Entries from here on are of `stream` and of now.
+    fn stamp(&mut self, stream: Stream) {
+        let now = Timestamp::now();
+        self.tail.clear();
+        // Writing to memory does not fail.
+        let _ = writeln!(
+            self.tail,
+            r#"","stream":"{}","time":"{now}"}}"#,
+            stream.name()
+        );
+    }
+
+    fn entry(&mut self, text: &[u8]) {
         let full = self.size + self.entries.len() as u64 >= self.max_size;
         if self.max_size > 0 && full {
             self.flush();
@@ -134,13 +151,7 @@ impl Log {
         }
         self.entries.extend_from_slice(br#"{"log":""#);
         escape(&mut self.entries, text);
-        let now = Timestamp::now();
-        // Writing to memory does not fail.
-        let _ = writeln!(
-            self.entries,
-            r#"","stream":"{}","time":"{now}"}}"#,
-            stream.name()
-        );
+        self.entries.extend_from_slice(&self.tail);
         if self.entries.len() >= BATCH {
             self.flush();
         }
@@ -197,9 +208,37 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Where the first line ends. Looks at whole blocks first, which compilers turn into vectors.
+fn newline(bytes: &[u8]) -> Option<usize> {
+    let mut start = 0;
+    for block in bytes.chunks_exact(32) {
+        if block.iter().fold(false, |found, b| found | (*b == b'\n')) {
+            break;
+        }
+        start += block.len();
+    }
+    let at = bytes[start..].iter().position(|b| *b == b'\n')?;
+    Some(start + at)
+}
+
+/// Whether a byte stands for itself in a JSON string.
+fn plain(b: u8) -> bool {
+    (0x20..0x80).contains(&b) & (b != b'"') & (b != b'\\') & (b != b'<') & (b != b'>') & (b != b'&')
+}
+
 /// Text as a JSON string, as Docker writes it: what is no UTF-8 is replaced, and what could end a
 /// script in a page is escaped.
 fn escape(out: &mut Vec<u8>, text: &[u8]) {
+    let (line, end) = match text {
+        [line @ .., b'\n'] => (line, &b"\\n"[..]),
+        line => (line, &b""[..]),
+    };
+    // Most lines. Without an early end, the loop is one over vectors.
+    if line.iter().fold(true, |all, b| all & plain(*b)) {
+        out.extend_from_slice(line);
+        out.extend_from_slice(end);
+        return;
+    }
     for chunk in text.utf8_chunks() {
         let mut plain = 0;
         let valid = chunk.valid();

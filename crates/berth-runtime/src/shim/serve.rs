@@ -357,6 +357,8 @@ impl<'w> Shim<'w> {
         // From here on, who asks finds the file and no socket.
         remove_socket(&self.container.dir);
         self.tell(&Notice::Exit(status));
+        // Clients that have everything see the end now: what follows may take the disk's time.
+        let _ = self.main.over();
         self.container.mounts = None;
         self.container.pids = None;
         // The engine looks for leftovers when it starts.

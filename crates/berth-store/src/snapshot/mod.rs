@@ -218,7 +218,7 @@ impl Snapshots {
     }
 
     /// Mounts the snapshot, writable, without ever syncing it: for a build step, whose result is
-    /// committed as a whole or thrown away.
+    /// committed as a whole or thrown away, and for a container that is removed at its end.
     pub fn mount_volatile(&self, key: &str) -> Result<RootMount> {
         stack::mount(&self.0.layers, &self.layers(key)?, &self.path(key), true)
     }
