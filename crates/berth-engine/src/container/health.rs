@@ -270,7 +270,7 @@ fn kill(pid: i32) {
 /// Takes the frames apart; what is beyond the bound is read and dropped.
 async fn read_output(mut stream: tokio::net::UnixStream) -> Result<String> {
     use berth_spec::docker::Frame;
-    let mut kept = Vec::new();
+    let (mut kept, mut whole) = (Vec::new(), true);
     let mut header = [0; 8];
     while stream.read_exact(&mut header).await.is_ok() {
         let Some(frame) = Frame::decode(header) else {
@@ -283,12 +283,14 @@ async fn read_output(mut stream: tokio::net::UnixStream) -> Result<String> {
                 Ok(0) | Err(_) => break,
                 Ok(n) => {
                     let room = OUTPUT_MAX.saturating_sub(kept.len()).min(n);
+                    whole &= room == n;
                     kept.extend_from_slice(&buffer[..room]);
                 }
             }
         }
     }
-    Ok(String::from_utf8_lossy(&kept).into_owned())
+    let end = if whole { "" } else { "..." };
+    Ok(format!("{}{end}", String::from_utf8_lossy(&kept)))
 }
 
 #[cfg(test)]
@@ -331,5 +333,28 @@ mod tests {
         assert_eq!(health.status, "unhealthy");
         next(&mut health, &result(0), false, 2);
         assert_eq!((&*health.status, health.failing_streak), ("healthy", 0));
+    }
+
+    #[tokio::test]
+    async fn output_has_a_bound() {
+        use berth_spec::docker::{Frame, StreamKind};
+        use tokio::io::AsyncWriteExt;
+        for (length, expected) in [(4096, 4096), (5000, 4096 + "...".len())] {
+            let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
+            let writing = tokio::spawn(async move {
+                let frame = Frame {
+                    kind: StreamKind::Stdout,
+                    length,
+                };
+                far.write_all(&frame.encode()).await.unwrap();
+                far.write_all(&vec![b'x'; length as usize]).await.unwrap();
+            });
+            let output = read_output(near).await.unwrap();
+            writing.await.unwrap();
+            assert_eq!(
+                (output.len(), output.ends_with("...")),
+                (expected, length > 4096)
+            );
+        }
     }
 }
