@@ -120,7 +120,7 @@ fn failures_are_said_and_leave_nothing() {
         ),
         ("FROM busybox\nCOPY missing /\n", "missing"),
         ("", "cannot be empty"),
-        ("RUN true\n", "FROM"),
+        ("RUN true\n", "no build stage in current context"),
         ("FROM busybox\nCOPY ../../etc/passwd /\n", "passwd"),
     ] {
         let ran = build(&engine, "f", &[("Dockerfile", dockerfile)], &[]);
@@ -163,4 +163,116 @@ fn nothing_of_the_host_stays_in_the_image() {
         "ls -A /run /etc 2>/dev/null; ls -A / | sort",
     ]);
     assert!(!left.contains("berth"), "{left}");
+}
+
+#[test]
+fn contexts_from_standard_input() {
+    let engine = Engine::start(BERTH);
+    let dockerfile = "FROM busybox\nCOPY . /c\nCMD [\"ls\", \"-A\", \"/c\"]\n";
+    let dir = engine.dir_with("in", &[("file", "x"), ("other/Dockerfile", dockerfile)]);
+    let dir = dir.to_str().expect("a path");
+
+    // A Dockerfile from standard input, or from elsewhere: no step sees it, the cache does.
+    let args = ["build", "-t", "in", "-f", "-", dir];
+    let ran = engine.run_with_input(&args, dockerfile.as_bytes());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let seen = engine.ok(&["run", "--rm", "in"]);
+    assert_eq!(seen, "file\nother");
+    let again = engine.run_with_input(&args, dockerfile.as_bytes());
+    assert_eq!(again.out.matches("Using cache").count(), 2, "{}", again.out);
+    let elsewhere = engine.dir_with("elsewhere", &[("D", dockerfile)]).join("D");
+    let file = elsewhere.to_str().expect("a path");
+    let same = engine.ok(&["build", "-q", "-f", file, dir]);
+    assert_eq!(engine.ok(&["inspect", "-f", "{{.Id}}", "in"]), same);
+
+    // A Dockerfile alone.
+    let ran = engine.run_with_input(&["build", "-"], b"FROM busybox\nRUN test ! -e /c\n");
+    assert_eq!(ran.code, 0, "{ran:?}");
+
+    // An archive: what `save` writes is one too, without a Dockerfile.
+    let tar = engine.path("busybox.tar");
+    let tar = std::fs::read(tar).expect("an archive");
+    let ran = engine.run_with_input(&["build", "-"], &tar);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.err
+            .contains("Cannot locate specified Dockerfile: Dockerfile"),
+        "{ran:?}"
+    );
+    let ran = engine.run_with_input(&["build", "-f", "-", "-"], b"");
+    assert!(ran.err.contains("can't use stdin for both"), "{ran:?}");
+}
+
+#[test]
+fn what_the_ignore_file_keeps_here() {
+    let engine = Engine::start(BERTH);
+    let dockerfile = "FROM busybox\nCOPY . /c\nCMD find /c -type f | sort\n";
+    let files = [
+        (
+            ".dockerignore",
+            "**/*.log\nvendor\n!vendor/keep/this\nDockerfile\n",
+        ),
+        ("Dockerfile", dockerfile),
+        ("a.log", ""),
+        ("src/b.log", ""),
+        ("src/main", ""),
+        ("vendor/drop", ""),
+        ("vendor/keep/this", ""),
+        ("vendor/keep/not", ""),
+    ];
+    let ran = build(&engine, "ignored", &files, &["-t", "ignored"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(
+        engine.ok(&["run", "--rm", "ignored"]),
+        "/c/.dockerignore\n/c/src/main\n/c/vendor/keep/this"
+    );
+}
+
+#[test]
+fn the_id_in_a_file_and_flags_of_another_builder() {
+    let engine = Engine::start(BERTH);
+    let id = engine.path("id");
+    std::fs::write(&id, "stale").expect("a file");
+    let file = id.to_str().expect("a path");
+    let files = [(
+        "Dockerfile",
+        "FROM busybox\nARG FAIL\nRUN test -z \"$FAIL\" || exit 7\n",
+    )];
+    let ran = build(
+        &engine,
+        "i",
+        &files,
+        &["--iidfile", file, "--build-arg", "FAIL=1"],
+    );
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert!(!id.exists(), "a stale ID does not survive");
+    let passed = [
+        "--provenance=false",
+        "--sbom=false",
+        "--load",
+        "--progress",
+        "plain",
+    ];
+    let ran = build(
+        &engine,
+        "i",
+        &files,
+        &[&["--iidfile", file, "--compress"], &passed[..]].concat(),
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let id = std::fs::read_to_string(&id).expect("an ID");
+    assert_eq!(engine.ok(&["inspect", "-f", "{{.Id}}", &id]), id);
+    for (args, flag) in [
+        (&["--secret", "id=x"][..], "--secret"),
+        (&["--output", "type=local,dest=x"], "--output"),
+        (&["--build-context", "a=b"], "--build-context"),
+        (&["--provenance"], "--provenance"),
+    ] {
+        let ran = build(&engine, "i", &files, args);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert_eq!(
+            ran.err.trim_end(),
+            format!("{flag} needs BuildKit, and this is the classic builder")
+        );
+    }
 }
