@@ -46,7 +46,7 @@ fn exec() {
         engine
             .ok(&["exec", "c", "cat", "/proc/1/cmdline"])
             .trim_end_matches('\0'),
-        "sleep\01000"
+        "sleep\x001000"
     );
     assert_eq!(
         engine.ok(&["exec", "c", "grep", "CapEff", "/proc/self/status"]),

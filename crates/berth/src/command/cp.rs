@@ -56,12 +56,11 @@ impl Verb for Copy {
             (Some(_), Some(_)) => Err(Failure::new("copying between containers is not supported")),
             (Some((container, path)), None) => {
                 let client = cli.client().await?;
-                self.from_container(client, container, path, destination)
-                    .await
+                self.copy_out(client, container, path, destination).await
             }
             (None, Some((container, path))) => {
                 let client = cli.client().await?;
-                self.to_container(client, source, container, path).await
+                self.copy_in(client, source, container, path).await
             }
             (None, None) => Err(Failure::new("must specify at least one container source")),
         }
@@ -128,7 +127,7 @@ impl Copy {
         }
     }
 
-    async fn from_container(
+    async fn copy_out(
         &self,
         client: &Client,
         container: &str,
@@ -168,13 +167,7 @@ impl Copy {
         Ok(())
     }
 
-    async fn to_container(
-        &self,
-        client: &Client,
-        source: &str,
-        container: &str,
-        path: &str,
-    ) -> Outcome {
+    async fn copy_in(&self, client: &Client, source: &str, container: &str, path: &str) -> Outcome {
         let mut target = path.to_owned();
         let mut found = stat(client, container, &target).await.ok();
         if let Some(link) = found.as_ref().filter(|s| s.mode & MODE_SYMLINK != 0) {

@@ -8,7 +8,7 @@ use berth_client::Client;
 use berth_spec::docker::{ContainerCreateBody, ContainerCreateResponse};
 
 use super::container_options::ContainerOptions;
-use super::{Takes, Verb, pull};
+use super::{Takes, Verb, api_socket, pull};
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
 use crate::progress::Sink;
@@ -26,6 +26,9 @@ pub struct CreateOptions {
     /// Suppress the pull output
     #[arg(short, long)]
     pub quiet: bool,
+    /// Bind mount Docker API socket and required auth
+    #[arg(long)]
+    pub use_api_socket: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -86,6 +89,9 @@ pub async fn create(
     options: &CreateOptions,
     pull: &str,
 ) -> Outcome<String> {
+    if options.use_api_socket {
+        api_socket::mount(cli, &mut body)?;
+    }
     let cid_file = CidFile::new(&body.host_config.container_id_file)?;
     let image = body.config.image.clone();
     let platform = cli.platform(&options.platform);
@@ -127,6 +133,9 @@ pub async fn create(
         eprintln!("WARNING: {warning}");
     }
     cid_file.write(&created.id)?;
+    if options.use_api_socket {
+        api_socket::give_credentials(cli, client, &created.id, &body).await?;
+    }
     Ok(created.id)
 }
 

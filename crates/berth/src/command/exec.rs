@@ -5,7 +5,7 @@ use berth_spec::docker::exec::ExecCreateResponse;
 use berth_spec::docker::{ExecCreateBody, ExecInspect, ExecStartBody};
 
 use super::interactive::{Resized, check_tty, exit_with, follow_size};
-use super::{Takes, Verb};
+use super::{Takes, Verb, run};
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
 use crate::option::key_value;
@@ -116,7 +116,11 @@ impl Exec {
             .post(format!("/exec/{id}/start"))
             .body_json(start)?
             .hijack()
-            .await?;
+            .await
+            .map_err(|e| match run::start_code(&e.to_string()) {
+                125 => Failure::from(e),
+                code => Failure::with_code(code, e.to_string()),
+            })?;
         let wiring = Wiring {
             stdin: body.attach_stdin,
             stdout: true,

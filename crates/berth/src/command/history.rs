@@ -32,7 +32,7 @@ pub struct History {
     /// Don't truncate output
     #[arg(long)]
     no_trunc: bool,
-    /// Show history of the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")
+    /// Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")
     #[arg(long, value_name = "string", default_value = "")]
     platform: String,
     /// Only show image IDs

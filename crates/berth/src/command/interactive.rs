@@ -92,13 +92,12 @@ fn forward(client: &Client, id: &str, mut caught: mpsc::Receiver<&'static str>) 
     }))
 }
 
+/// A wait in the background.
+pub type Waiter = JoinHandle<Result<WaitResponse, Error>>;
+
 /// Waits for a container in the background. The request is at the engine when this returns,
 /// so that an exit right after cannot be missed.
-pub async fn wait_in_background(
-    client: &Client,
-    id: &str,
-    condition: &str,
-) -> Outcome<JoinHandle<Result<i64, Error>>> {
+pub async fn wait_in_background(client: &Client, id: &str, condition: &str) -> Outcome<Waiter> {
     let response = client
         .post(format!("/containers/{id}/wait"))
         .query("condition", condition)
@@ -106,31 +105,25 @@ pub async fn wait_in_background(
         .await?;
     Ok(tokio::spawn(async move {
         let bytes = response.bytes().await?;
-        let answer: WaitResponse = serde_json::from_slice(&bytes).map_err(|e| Error::Protocol {
+        serde_json::from_slice(&bytes).map_err(|e| Error::Protocol {
             what: "wait".to_owned(),
             message: e.to_string(),
-        })?;
-        if let Some(error) = answer.error.filter(|e| !e.message.is_empty()) {
-            eprintln!("Error waiting for container: {}", error.message);
-            return Ok(125);
-        }
-        Ok(answer.status_code)
+        })
     }))
 }
 
 /// The exit code a waiter comes to; what went wrong is told, and 125.
-pub async fn exit_code(waiter: JoinHandle<Result<i64, Error>>) -> i64 {
-    match waiter.await {
-        Ok(Ok(code)) => code,
-        Ok(Err(e)) => {
-            eprintln!("error waiting for container: {}", e.message());
-            125
-        }
-        Err(e) => {
-            eprintln!("error waiting for container: {e}");
-            125
-        }
-    }
+pub async fn exit_code(waiter: Waiter) -> i64 {
+    let failed = match waiter.await {
+        Ok(Ok(answer)) => match answer.error.filter(|e| !e.message.is_empty()) {
+            None => return answer.status_code,
+            Some(error) => error.message,
+        },
+        Ok(Err(e)) => e.message(),
+        Err(e) => e.to_string(),
+    };
+    eprintln!("Error waiting for container: {failed}");
+    125
 }
 
 /// An exit code as this program's own.

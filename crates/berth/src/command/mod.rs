@@ -49,6 +49,7 @@ mod version;
 mod volume;
 mod wait;
 
+mod api_socket;
 mod container_options;
 mod each;
 mod interactive;
@@ -452,6 +453,15 @@ pub fn usage_line(program: &str, entry: &Entry, path: &str) -> String {
 /// The parser of a verb's arguments.
 pub fn parser(entry: &Entry) -> Command {
     let command = usage::adapt((entry.build)(Command::new(entry.paths[0])));
+    // Where `-h` is the host name, `--help` is an option like others.
+    let named = command
+        .get_arguments()
+        .any(|arg| arg.get_id() == "hostname");
+    let command = if named {
+        command.mut_arg("help", |help| help.hide(false).help("Print usage"))
+    } else {
+        command
+    };
     if entry.first_ends {
         command.mut_arg("words", |words| words.trailing_var_arg(true))
     } else {

@@ -6,7 +6,8 @@ use berth_spec::docker::ContainerConfig;
 use super::container_options::ContainerOptions;
 use super::create::{self, CreateOptions};
 use super::interactive::{
-    Resized, check_tty, exit_code, exit_with, follow_size, forward_signals, wait_in_background,
+    Resized, Waiter, check_tty, exit_code, exit_with, follow_size, forward_signals,
+    wait_in_background,
 };
 use super::{Takes, Verb};
 use crate::cli::Cli;
@@ -105,7 +106,8 @@ impl Run {
         let waiter = wait_in_background(client, id, condition).await?;
         if let Err(failure) = start(client, id).await {
             if self.container.rm {
-                exit_code(waiter).await;
+                // Until it is removed; why it did not start is told below.
+                let _ = waiter.await;
             }
             return Err(started_failure(cli, failure));
         }
@@ -128,7 +130,7 @@ impl Run {
 async fn input_only(
     connection: berth_client::Hijacked,
     wiring: &Wiring,
-    waiter: tokio::task::JoinHandle<Result<i64, berth_client::Error>>,
+    waiter: Waiter,
 ) -> Outcome {
     let streaming = streams::run(connection, wiring);
     let exit = exit_code(waiter);
@@ -176,13 +178,17 @@ pub async fn start(client: &Client, id: &str) -> Outcome {
 /// 126 where it cannot be run, 125 for anything else.
 fn started_failure(cli: &Cli, failure: Failure) -> Failure {
     let text = &failure.message;
+    Failure::with_code(start_code(text), cli.with_help(text, "run"))
+}
+
+/// The exit code for the engine's words about a process that did not start.
+pub fn start_code(text: &str) -> u8 {
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let code = if has(&["executable file not found", "no such file or directory"]) {
+    if has(&["executable file not found", "no such file or directory"]) {
         127
     } else if has(&["permission denied", "is a directory"]) {
         126
     } else {
         125
-    };
-    Failure::with_code(code, cli.with_help(text, "run"))
+    }
 }

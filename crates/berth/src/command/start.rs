@@ -87,7 +87,8 @@ impl Start {
         let waiter = wait_in_background(client, id, condition).await?;
         if let Err(failure) = run::start(client, id).await {
             if removed {
-                exit_code(waiter).await;
+                // Until it is removed; why it did not start is told below.
+                let _ = waiter.await;
             }
             return Err(failure);
         }

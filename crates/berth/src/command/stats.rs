@@ -194,10 +194,13 @@ impl Drop for Owned {
 
 /// The containers on the screen, each with a task that reads its samples.
 #[derive(Clone, Default)]
-struct Watched(Arc<Mutex<BTreeMap<String, (Option<Sample>, Owned)>>>);
+struct Watched(Arc<Mutex<Containers>>);
+
+/// By name: the newest sample, and the task that reads them.
+type Containers = BTreeMap<String, (Option<Sample>, Owned)>;
 
 impl Watched {
-    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<String, (Option<Sample>, Owned)>) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut Containers) -> T) -> T {
         // The map is whole at every moment: each change is one call.
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

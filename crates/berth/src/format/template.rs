@@ -135,6 +135,8 @@ impl Ready {
     /// Executes it.
     pub fn execute(&self, value: &Value) -> std::result::Result<String, String> {
         let executed = self.template.execute_to_string(value);
+        // Nothing is missing here; what is nil is a pointer of Docker's types.
+        let executed = executed.map(|text| text.replace("<no value>", "<nil>"));
         executed.map_err(|e| in_go_words(&self.source, &e.to_string()))
     }
 }

@@ -79,7 +79,7 @@ fn is_cdi(text: &str) -> bool {
         && !device.contains('/')
 }
 
-fn split<'a>(text: &'a str) -> Result<(&'a str, &'a str), String> {
+fn split(text: &str) -> Result<(&str, &str), String> {
     let (path, value) = text
         .split_once(':')
         .filter(|(path, _)| !path.is_empty())
