@@ -153,10 +153,7 @@ fn an_engine_that_is_not_there_is_told_by_its_address() {
     let err = fails(1, &["-H", "tcp://127.0.0.1:1", "ps"]);
     assert!(err.contains("tcp://127.0.0.1:1"), "{err}");
     let err = fails(1, &["--context", "nope", "ps"]);
-    assert!(
-        err.starts_with("context \"nope\": context not found"),
-        "{err}"
-    );
+    assert!(err.contains("context \"nope\": context not found"), "{err}");
     let err = fails(1, &["-H", "ftp://x", "ps"]);
     assert!(err.contains("unsupported protocol"), "{err}");
 }

@@ -6,7 +6,25 @@ use berth_spec::docker::{ContainerSummary, ImageSummary, Network};
 
 use super::{ENTRIES, Entry, Found, GROUPS, Takes, Verb, find, parser};
 use crate::cli::Cli;
+use crate::context_store::{ContextStore, DEFAULT};
 use crate::failure::{Failure, Outcome};
+
+/// A colon ends a word for bash; the names of images have some. So words are taken from the
+/// line itself, and of what completes them only the part after the last colon is given.
+const BASH: &str = r#"# bash completion of PROGRAM
+_PROGRAM() {
+    local line="${COMP_LINE:0:COMP_POINT}" current IFS=$' \t\n'
+    local -a words
+    read -ra words <<<"$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    current="${words[${#words[@]} - 1]}"
+    mapfile -t COMPREPLY < <(PROGRAM __complete -- "${words[@]:1}" 2>/dev/null)
+    if [[ $current == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*:}"}"}")
+    fi
+}
+complete -o default -F _PROGRAM PROGRAM
+"#;
 
 #[derive(Debug, clap::Args)]
 pub struct Completion {
@@ -20,9 +38,7 @@ impl Verb for Completion {
     async fn run(self, cli: &Cli) -> Outcome {
         let program = cli.program;
         let script = match self.words[0].as_str() {
-            "bash" => format!(
-                "# bash completion of {program}\n_{program}() {{\n    local IFS=$'\\n'\n    COMPREPLY=($(compgen -W \"$({program} __complete -- \"${{COMP_WORDS[@]:1:COMP_CWORD}}\" 2>/dev/null)\" -- \"${{COMP_WORDS[COMP_CWORD]}}\"))\n}}\ncomplete -o default -F _{program} {program}\n"
-            ),
+            "bash" => BASH.replace("PROGRAM", program),
             "zsh" => format!(
                 "#compdef {program}\n_{program}() {{\n    local -a found\n    found=(${{(f)\"$({program} __complete -- ${{words[2,CURRENT]}} 2>/dev/null)\"}})\n    if (( $#found )); then compadd -a found; else _files; fi\n}}\ncompdef _{program} {program}\n"
             ),
@@ -57,6 +73,7 @@ impl Verb for Complete {
         };
         let mut found = match find(before) {
             Found::Verb(entry, _, _) if last.starts_with('-') => options(entry),
+            Found::Verb(_, path, _) if path.starts_with("context ") => contexts(cli),
             // An engine that does not run is not started for this.
             Found::Verb(entry, path, _) => match cli.connect() {
                 Ok(client) => names(&client, entry, path).await.unwrap_or_default(),
@@ -73,6 +90,12 @@ impl Verb for Complete {
         }
         Ok(())
     }
+}
+
+fn contexts(cli: &Cli) -> Vec<String> {
+    let kept = ContextStore::new(cli.config.dir()).list();
+    let names = kept.into_iter().map(|context| context.name);
+    names.chain([DEFAULT.to_owned()]).collect()
 }
 
 fn verbs(group: Option<&str>) -> Vec<String> {
