@@ -148,6 +148,7 @@ fn document(
     let add = host.group_add.as_deref().unwrap_or_default();
     let user = Accounts::read(root)?.resolve(&config.user, add)?;
     make_work_dir(root, &spec::cwd(config))?;
+    mark(root)?;
     let dir = engine.container_dir(&record.id);
     let files = host_files::write(engine, record, network, joined.sandbox.as_ref(), &dir)?;
     let (mut mounts, mut handles) = sources::find(engine, record)?;
@@ -174,6 +175,26 @@ fn document(
         mounts,
     };
     Ok((spec::build(config, host, facts)?, handles))
+}
+
+/// What every container of Docker has: `/.dockerenv`, by which programs tell that they are in one, and
+/// `/etc/mtab`. Neither shows in `diff`, nor goes into a commit. Where the image has something else it stays.
+fn mark(root: &RootFd) -> Result<()> {
+    let failed = |name: &str, e: std::io::Error| Error::io(format_args!("cannot make {name}"), e);
+    let env = Path::new("/.dockerenv");
+    if root.stat_nofollow(env).is_err() {
+        root.create_file(env, 0o755)
+            .map_err(|e| failed("/.dockerenv", e))?;
+    }
+    let mtab = Path::new("/etc/mtab");
+    if root.stat_nofollow(mtab).is_err() {
+        root.mkdir_all(Path::new("/etc"), 0o755)
+            .map_err(|e| failed("/etc", e))?;
+        let (etc, name) = root.parent(mtab).map_err(|e| failed("/etc/mtab", e))?;
+        rustix::fs::symlinkat("/proc/mounts", &etc, name)
+            .map_err(|e| failed("/etc/mtab", e.into()))?;
+    }
+    Ok(())
 }
 
 /// Makes the working directory where the image has none. A read-only root has what it has.

@@ -64,7 +64,13 @@ pub(crate) fn join(
     });
     let mut endpoints = Vec::new();
     for (name, request) in requests(engine, record, primary)? {
-        endpoints.push(networks.attach(&sandbox, &name, request)?);
+        let attached = networks.attach(&sandbox, &name, request);
+        endpoints.push(attached.map_err(|e| {
+            Error::from(e).context(format_args!(
+                "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({})",
+                record.name, record.id
+            ))
+        })?);
     }
     Ok(Joined {
         netns: Some(

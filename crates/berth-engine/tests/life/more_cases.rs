@@ -109,7 +109,17 @@ pub async fn copy_changes_commit_export(world: &World) {
             changes.iter().any(|c| c.path == "/tmp/new" && c.kind == 1),
             "{changes:?}"
         );
+        assert!(
+            !changes
+                .iter()
+                .any(|c| c.path.contains("dockerenv") || c.path.contains("mtab")),
+            "{changes:?}"
+        );
         let names = names_in(&collect(container::export(engine, &id).await.unwrap()).await);
+        assert!(
+            !running || [".dockerenv", "etc/mtab"].iter().all(|m| names.iter().any(|n| n == m)),
+            "{names:?}"
+        );
         assert!(
             names.iter().any(|n| n == "tmp/new") && names.iter().any(|n| n == "etc/passwd"),
             "{names:?}"
@@ -178,6 +188,26 @@ pub async fn networks_and_ports(world: &World) {
         }
     };
     soon("an answer at the published port", answered).await;
+    let second = world
+        .create("", |b| {
+            b.host_config.port_bindings = Some(
+                [(
+                    "80/tcp".to_owned(),
+                    Some(vec![PortBinding {
+                        host_ip: "127.0.0.1".to_owned(),
+                        host_port: port.to_string(),
+                    }]),
+                )]
+                .into(),
+            );
+        })
+        .await;
+    let error = container::start(engine, &second).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("failed to set up container networking: driver failed programming external connectivity on endpoint ")
+            && error.ends_with(&format!("Bind for 127.0.0.1:{port} failed: port is already allocated")),
+        "{error}"
+    );
 
     let connect = NetworkConnectBody {
         container: id.clone(),

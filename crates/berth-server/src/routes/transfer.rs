@@ -85,14 +85,15 @@ async fn create(
         return pull(app, &query, &headers).await;
     }
     let edit = edit(query.all("changes"));
+    let source = query.text("fromSrc");
+    let message = query.non_empty("message");
     let request = image::ImportRequest {
         repo: query.text("repo"),
         tag: query.text("tag"),
-        message: query.text("message"),
+        message: message.unwrap_or_else(|| format!("Imported from {source}")),
         platform: query.non_empty("platform"),
         edit,
     };
-    let source = query.text("fromSrc");
     if source != "-" {
         return Err(ApiError::bad_request(format!(
             "cannot import from {source:?}: this engine takes archives from the client only: download it first, then import the file"

@@ -250,10 +250,11 @@ impl Snapshots {
         commit::commit(layers, lease, &self.path(key).join("upper"), &below)
     }
 
-    /// Bytes on disk that the snapshot holds beyond its layers.
+    /// Bytes on disk of the files that the snapshot holds beyond its layers. Directories count nothing: one that
+    /// was only started shows 0 bytes, as with Docker.
     pub fn usage(&self, key: &str) -> Result<u64> {
         check_key(key)?;
-        Ok(durable::bytes_on_disk(&self.path(key).join("upper")))
+        Ok(durable::bytes_of_files(&self.path(key).join("upper")))
     }
 
     fn path(&self, key: &str) -> PathBuf {
