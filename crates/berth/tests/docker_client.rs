@@ -27,7 +27,7 @@ fn the_official_client_is_at_home() {
         "run",
         "-d",
         "--name",
-        "w",
+        "web1",
         "-p",
         &format!("{port}:80"),
         "web",
@@ -38,18 +38,18 @@ fn the_official_client_is_at_home() {
     );
     assert_eq!(docker(&["ps", "--no-trunc", "-q"]), id);
     assert_eq!(
-        docker(&["exec", "w", "cat", "/www/index.html"]),
+        docker(&["exec", "web1", "cat", "/www/index.html"]),
         "Hello, World!"
     );
     assert_eq!(
-        docker(&["inspect", "-f", "{{.State.Running}}", "w"]),
+        docker(&["inspect", "-f", "{{.State.Running}}", "web1"]),
         "true"
     );
     assert_eq!(docker(&["run", "--rm", "busybox", "echo", "hi"]), "hi");
     assert!(docker(&["images", "--format", "{{.Repository}}"]).contains("web"));
     assert!(docker(&["info", "--format", "{{.ContainersRunning}} {{.Images}}"]).starts_with("1 "));
-    assert_eq!(docker(&["logs", "w"]), "");
-    docker(&["stop", "w"]);
-    docker(&["rm", "w"]);
+    assert_eq!(docker(&["logs", "web1"]), "");
+    docker(&["stop", "web1"]);
+    docker(&["rm", "web1"]);
     assert_eq!(docker(&["ps", "-aq"]), "");
 }

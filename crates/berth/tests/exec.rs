@@ -8,13 +8,13 @@ const BERTH: &str = env!("CARGO_BIN_EXE_berth");
 fn exec() {
     let engine = Engine::start(BERTH);
     engine.ok(&[
-        "run", "-d", "--name", "c", "-e", "A=1", "busybox", "sleep", "1000",
+        "run", "-d", "--name", "c1", "-e", "A=1", "busybox", "sleep", "1000",
     ]);
     assert_eq!(
-        engine.ok(&["exec", "c", "sh", "-c", "echo $A; hostname | wc -c"]),
+        engine.ok(&["exec", "c1", "sh", "-c", "echo $A; hostname | wc -c"]),
         "1\n13"
     );
-    let ran = engine.run(&["exec", "c", "sh", "-c", "echo o; echo e >&2; exit 5"]);
+    let ran = engine.run(&["exec", "c1", "sh", "-c", "echo o; echo e >&2; exit 5"]);
     assert_eq!((ran.code, &*ran.out, &*ran.err), (5, "o\n", "e\n"));
     assert_eq!(
         engine.ok(&[
@@ -25,16 +25,16 @@ fn exec() {
             "/etc",
             "-u",
             "alice",
-            "c",
+            "c1",
             "sh",
             "-c",
             "echo $B $PWD $(id -u)"
         ]),
         "2 /etc 1000"
     );
-    let ran = engine.run_with_input(&["exec", "-i", "c", "cat"], b"piped");
+    let ran = engine.run_with_input(&["exec", "-i", "c1", "cat"], b"piped");
     assert_eq!(ran.out, "piped");
-    let ran = engine.run(&["exec", "c", "no-such-program"]);
+    let ran = engine.run(&["exec", "c1", "no-such-program"]);
     assert_eq!(ran.code, 127, "{}", ran.err);
     assert!(
         ran.err.contains("executable file not found")
@@ -44,22 +44,22 @@ fn exec() {
     // It sees the same processes, and lies in the same cgroup.
     assert_eq!(
         engine
-            .ok(&["exec", "c", "cat", "/proc/1/cmdline"])
+            .ok(&["exec", "c1", "cat", "/proc/1/cmdline"])
             .trim_end_matches('\0'),
         "sleep\x001000"
     );
     assert_eq!(
-        engine.ok(&["exec", "c", "grep", "CapEff", "/proc/self/status"]),
+        engine.ok(&["exec", "c1", "grep", "CapEff", "/proc/self/status"]),
         "CapEff:\t00000000a80425fb"
     );
-    engine.ok(&["exec", "-d", "c", "touch", "/made"]);
+    engine.ok(&["exec", "-d", "c1", "touch", "/made"]);
     testkit::wait::until("the detached process", || {
-        (engine.run(&["exec", "c", "ls", "/made"]).code == 0).then_some(())
+        (engine.run(&["exec", "c1", "ls", "/made"]).code == 0).then_some(())
     });
     let err = engine.fails(1, &["exec", "nobody", "true"]);
     assert!(err.contains("No such container: nobody"), "{err}");
-    engine.ok(&["rm", "-f", "c"]);
-    engine.ok(&["create", "--name", "d", "busybox"]);
-    let err = engine.fails(1, &["exec", "d", "true"]);
+    engine.ok(&["rm", "-f", "c1"]);
+    engine.ok(&["create", "--name", "c2", "busybox"]);
+    let err = engine.fails(1, &["exec", "c2", "true"]);
     assert!(err.contains("is not running"), "{err}");
 }

@@ -21,13 +21,13 @@ fn names_and_removal() {
         ]
     );
     assert_eq!(engine.ok(&["rmi", "mine/box:v1"]), "Untagged: mine/box:v1");
-    engine.ok(&["create", "--name", "c", "busybox"]);
+    engine.ok(&["create", "--name", "c1", "busybox"]);
     let err = engine.fails(1, &["rmi", "busybox"]);
     assert!(
         err.contains("conflict: unable to remove repository reference \"busybox\" (must force)"),
         "{err}"
     );
-    engine.ok(&["rm", "c"]);
+    engine.ok(&["rm", "c1"]);
     let removed = engine.ok(&["rmi", "busybox"]);
     assert!(
         removed.starts_with("Untagged: busybox:latest\nDeleted: sha256:"),

@@ -48,16 +48,16 @@ fn from_create_to_rm() {
 fn signals_and_waiting() {
     let engine = Engine::start(BERTH);
     let script = "trap 'echo got; exit 7' TERM; echo ready; while :; do sleep 1 & wait; done";
-    engine.ok(&["run", "-d", "--name", "t", "busybox", "sh", "-c", script]);
+    engine.ok(&["run", "-d", "--name", "t1", "busybox", "sh", "-c", script]);
     testkit::wait::until("the trap", || {
-        (engine.ok(&["logs", "t"]) == "ready").then_some(())
+        (engine.ok(&["logs", "t1"]) == "ready").then_some(())
     });
-    engine.ok(&["kill", "-s", "TERM", "t"]);
-    assert_eq!(engine.ok(&["wait", "t"]), "7");
-    assert_eq!(engine.ok(&["logs", "t"]), "ready\ngot");
-    let err = engine.fails(1, &["kill", "t"]);
+    engine.ok(&["kill", "-s", "TERM", "t1"]);
+    assert_eq!(engine.ok(&["wait", "t1"]), "7");
+    assert_eq!(engine.ok(&["logs", "t1"]), "ready\ngot");
+    let err = engine.fails(1, &["kill", "t1"]);
     assert!(err.contains("is not running"), "{err}");
-    let err = engine.fails(1, &["kill", "-s", "NONSENSE", "t"]);
+    let err = engine.fails(1, &["kill", "-s", "NONSENSE", "t1"]);
     assert!(err.contains("nvalid signal"), "{err}");
 }
 

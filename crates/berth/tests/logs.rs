@@ -13,20 +13,20 @@ fn logs() {
     engine.ok(&[
         "run",
         "--name",
-        "c",
+        "c1",
         "busybox",
         "sh",
         "-c",
         "for i in 1 2 3 4 5; do echo line $i; done; echo bad >&2",
     ]);
-    let all = engine.run(&["logs", "c"]);
+    let all = engine.run(&["logs", "c1"]);
     assert_eq!(
         (&*all.out, &*all.err),
         ("line 1\nline 2\nline 3\nline 4\nline 5\n", "bad\n")
     );
-    let tail = engine.run(&["logs", "--tail", "2", "c"]);
+    let tail = engine.run(&["logs", "--tail", "2", "c1"]);
     assert_eq!((&*tail.out, &*tail.err), ("line 5\n", "bad\n"));
-    let stamped = engine.ok(&["logs", "-t", "c"]);
+    let stamped = engine.ok(&["logs", "-t", "c1"]);
     let (stamp, rest) = stamped
         .lines()
         .next()
@@ -35,8 +35,8 @@ fn logs() {
         .expect("a time stamp");
     assert!(stamp.ends_with('Z') && stamp.len() == 30, "{stamp}");
     assert_eq!(rest, "line 1");
-    assert_eq!(engine.run(&["logs", "--since", "1h", "c"]).out, all.out);
-    assert_eq!(engine.run(&["logs", "--until", "1h", "c"]).out, "");
+    assert_eq!(engine.run(&["logs", "--since", "1h", "c1"]).out, all.out);
+    assert_eq!(engine.run(&["logs", "--until", "1h", "c1"]).out, "");
     let err = engine.fails(1, &["logs", "nobody"]);
     assert!(err.contains("No such container: nobody"), "{err}");
 }
@@ -49,7 +49,7 @@ fn a_follower_sees_lines_as_they_come_and_ends_with_the_container() {
         "-d",
         "-i",
         "--name",
-        "c",
+        "c1",
         "busybox",
         "sh",
         "-c",
@@ -57,13 +57,13 @@ fn a_follower_sees_lines_as_they_come_and_ends_with_the_container() {
     ]);
     let mut follower = engine
         .berth()
-        .args(["logs", "-f", "c"])
+        .args(["logs", "-f", "c1"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("berth logs");
     let mut lines = BufReader::new(follower.stdout.take().expect("its output")).lines();
     assert_eq!(lines.next().expect("a line").expect("text"), "first");
-    let ran = engine.run_with_input(&["attach", "--sig-proxy=false", "c"], b"go\n");
+    let ran = engine.run_with_input(&["attach", "--sig-proxy=false", "c1"], b"go\n");
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(lines.next().expect("a line").expect("text"), "second");
     assert!(lines.next().is_none());

@@ -74,7 +74,7 @@ fn a_port_in_use_is_said_and_leaves_nothing() {
             "run",
             "-d",
             "--name",
-            "x",
+            "x1",
             "-p",
             &format!("{port}:80"),
             "busybox",
@@ -84,7 +84,7 @@ fn a_port_in_use_is_said_and_leaves_nothing() {
     );
     assert!(err.contains("address already in use"), "{err}");
     drop(holder);
-    engine.ok(&["start", "x"]);
+    engine.ok(&["start", "x1"]);
     let err = engine.fails(
         125,
         &[
@@ -104,13 +104,13 @@ fn a_port_in_use_is_said_and_leaves_nothing() {
 fn random_ports_and_publish_all() {
     let engine = Engine::start(BERTH);
     engine.ok(&[
-        "run", "-d", "--name", "a", "--expose", "80", "-P", "busybox", "sh", "-c", SERVE,
+        "run", "-d", "--name", "a1", "--expose", "80", "-P", "busybox", "sh", "-c", SERVE,
     ]);
     let port = engine.ok(&[
         "inspect",
         "-f",
         "{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}",
-        "a",
+        "a1",
     ]);
     let port: u16 = port.parse().expect("a port number");
     assert!(!get_when_up(at("127.0.0.1", port), "/index.html").is_empty());

@@ -74,7 +74,7 @@ fn an_exit_while_the_engine_is_away_is_known_afterwards() {
         "run",
         "-d",
         "--name",
-        "c",
+        "c1",
         "-v",
         &bind,
         "busybox",
@@ -83,23 +83,23 @@ fn an_exit_while_the_engine_is_away_is_known_afterwards() {
         "mknod /gate/fifo p; echo up; cat /gate/fifo; exit 6",
     ]);
     testkit::wait::until("the fifo", || dir.join("fifo").exists().then_some(()));
-    let pid = engine.ok(&["inspect", "-f", "{{.State.Pid}}", "c"]);
+    let pid = engine.ok(&["inspect", "-f", "{{.State.Pid}}", "c1"]);
     engine.kill();
     std::fs::write(dir.join("fifo"), "last words\n").expect("a reader");
     testkit::wait::until("its end", || {
         (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
     });
     engine.launch();
-    assert_eq!(engine.ok(&["wait", "c"]), "6");
+    assert_eq!(engine.ok(&["wait", "c1"]), "6");
     assert_eq!(
         engine.ok(&[
             "inspect",
             "-f",
             "{{.State.Status}} {{.State.ExitCode}}",
-            "c"
+            "c1"
         ]),
         "exited 6"
     );
-    assert_eq!(engine.ok(&["logs", "c"]), "up\nlast words");
-    assert_eq!(engine.ok(&["rm", "c"]), "c");
+    assert_eq!(engine.ok(&["logs", "c1"]), "up\nlast words");
+    assert_eq!(engine.ok(&["rm", "c1"]), "c1");
 }

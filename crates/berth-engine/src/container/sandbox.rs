@@ -65,12 +65,7 @@ pub(crate) fn join(
     let mut endpoints = Vec::new();
     for (name, request) in requests(engine, record, primary)? {
         let attached = networks.attach(&sandbox, &name, request);
-        endpoints.push(attached.map_err(|e| {
-            Error::from(e).context(format_args!(
-                "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({})",
-                record.name, record.id
-            ))
-        })?);
+        endpoints.push(attached.map_err(|e| not_attached(record, e))?);
     }
     Ok(Joined {
         netns: Some(
@@ -84,6 +79,23 @@ pub(crate) fn join(
             endpoints,
         }),
     })
+}
+
+/// Docker's words for a network that could not be joined, or a port that could not be published.
+fn not_attached(record: &Record, error: berth_network::Error) -> Error {
+    use berth_network::Error as Net;
+    let ports = matches!(
+        error,
+        Net::PortAllocated(_) | Net::PortInUse { .. } | Net::PortsExhausted(..)
+    );
+    let mut error = Error::from(error);
+    if ports {
+        error = error.context(format_args!(
+            "driver failed programming external connectivity on endpoint {} ({})",
+            record.name, record.id
+        ));
+    }
+    error.context("failed to set up container networking")
 }
 
 /// What is asked of each network, the one that carries the default route first.

@@ -117,7 +117,10 @@ pub async fn copy_changes_commit_export(world: &World) {
         );
         let names = names_in(&collect(container::export(engine, &id).await.unwrap()).await);
         assert!(
-            !running || [".dockerenv", "etc/mtab"].iter().all(|m| names.iter().any(|n| n == m)),
+            !running
+                || [".dockerenv", "etc/mtab"]
+                    .iter()
+                    .all(|m| names.iter().any(|n| n == m)),
             "{names:?}"
         );
         assert!(
@@ -202,7 +205,10 @@ pub async fn networks_and_ports(world: &World) {
             );
         })
         .await;
-    let error = container::start(engine, &second).await.unwrap_err().to_string();
+    let error = container::start(engine, &second)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         error.starts_with("failed to set up container networking: driver failed programming external connectivity on endpoint ")
             && error.ends_with(&format!("Bind for 127.0.0.1:{port} failed: port is already allocated")),

@@ -182,7 +182,8 @@ impl Session {
             if self.input.is_some() && !self.input_over {
                 self.input_queue.extend(bytes);
             }
-            if client.input_over && self.stdin_once {
+            // A terminal has no end of input; who typed the detach keys comes back to it.
+            if client.input_over && self.stdin_once && self.terminal.is_none() {
                 self.input_over = true;
             }
             self.feed();

@@ -1,6 +1,7 @@
 //! Clients of a container's streams.
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 use berth_runtime::launcher::Launcher;
@@ -64,6 +65,21 @@ pub fn a_terminal_is_raw_and_has_a_size(launcher: &Launcher) {
         text.contains("136,   0") || text.contains("136, 0"),
         "{text:?}"
     );
+    assert_eq!(status.code, 0);
+}
+
+pub fn a_terminal_is_there_for_the_next_client(launcher: &Launcher) {
+    let mut bundle = Bundle::new("read x; echo got $x");
+    bundle.spec().process.as_mut().unwrap().terminal = true;
+    bundle.task.open_stdin = true;
+    bundle.task.stdin_once = true;
+    let running = bundle.spawn(launcher).unwrap();
+    running.client.shutdown(Shutdown::Write).unwrap();
+    let second: UnixStream = running.task.attach(AttachOptions::ALL).unwrap().into();
+    (&second).write_all(b"it\n").unwrap();
+    await_text(&mut &second, "got it");
+    drop(second);
+    let (_, _, status) = running.finish();
     assert_eq!(status.code, 0);
 }
 

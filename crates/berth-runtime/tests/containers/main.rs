@@ -48,6 +48,7 @@ const TESTS: &[Test] = tests! {
         two_clients_get_the_same,
         a_late_client_gets_what_follows,
         a_terminal_is_raw_and_has_a_size,
+        a_terminal_is_there_for_the_next_client,
         a_slow_client_loses_nothing,
         a_client_that_goes_does_not_end_it,
     },

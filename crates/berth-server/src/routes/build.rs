@@ -13,7 +13,7 @@ use berth_spec::docker::stream::ImageIdAux;
 use berth_spec::docker::{BuildQuery, JsonMessage};
 use berth_spec::{Digest, Reference};
 use http::{HeaderMap, StatusCode};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::App;
 use crate::body;
@@ -72,8 +72,15 @@ async fn build(
         Context::Remote(options.remote.clone())
     };
     let (lines, response) = Lines::open();
-    tokio::spawn(async move { run(app, options.quiet, tags, request, context, lines).await });
-    Ok(response)
+    let (begun, has_begun) = oneshot::channel();
+    tokio::spawn(
+        async move { run(app, options.quiet, tags, request, context, lines, begun).await },
+    );
+    // The status waits for the first step: a Dockerfile that makes no sense is a bad request.
+    match has_begun.await {
+        Ok(Err(refused)) => Err(refused),
+        _ => Ok(response),
+    }
 }
 
 /// Builds, tells, tags. The client hanging up drops the build, which cancels it.
@@ -84,11 +91,17 @@ async fn run(
     request: BuildRequest,
     context: Context,
     lines: Lines,
+    begun: oneshot::Sender<Reply<()>>,
 ) {
     let (sender, mut events) = mpsc::channel(AHEAD);
     let mut kept = String::new();
+    let mut begun = Some(begun);
     let told = async {
         while let Some(event) = events.recv().await {
+            if let Some(begun) = begun.take() {
+                // Nobody listens when the client has gone.
+                let _ = begun.send(Ok(()));
+            }
             if tell(&lines, event, quiet, &mut kept).await.is_err() {
                 return Err(Gone);
             }
@@ -106,6 +119,11 @@ async fn run(
     let image = match built {
         Ok(built) => built.image_id,
         Err(e) => {
+            if let Some(begun) = begun.take() {
+                // As above.
+                let _ = begun.send(Err(refusal(e)));
+                return;
+            }
             if quiet {
                 // What was kept back tells why.
                 let _ = lines.send(&JsonMessage::stream(kept)).await;
