@@ -1,11 +1,14 @@
 //! The archive that is a context, before it is written.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use berth_build::Ignore;
 use berth_store::tree::{self, FileType, PackOptions, Verdict};
 use berth_sys::root::RootFd;
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
 
 /// A file that is put into the archive without being in the directory.
 pub(super) struct Extra {
@@ -61,15 +64,32 @@ impl Directory {
         for extra in &self.extra {
             tree::append(out, &extra.name, 0o600, &extra.content).map_err(|e| checking(&e))?;
         }
+        let refused = OnceLock::new();
+        let filter = |path: &Path, kind| {
+            if refused.get().is_some() {
+                return Verdict::Prune;
+            }
+            let verdict = self.judge(&path.to_string_lossy(), kind);
+            if verdict != Verdict::Prune
+                && let Err(reason) = readable(&self.path.join(path), kind)
+            {
+                // Nothing is there yet: it was looked at above.
+                let _ = refused.set(reason);
+                return Verdict::Prune;
+            }
+            verdict
+        };
         let options = PackOptions {
             name: Some(""),
             follow: true,
-            filter: Some(&|path, kind| self.judge(&path.to_string_lossy(), kind)),
+            filter: Some(&filter),
             owner: Some((0, 0)),
         };
-        match tree::pack(&root, "/".as_ref(), out, &options) {
-            Ok(_) => Ok(()),
-            Err(e) => Err(checking(&with_cause(&e))),
+        let packed = tree::pack(&root, "/".as_ref(), out, &options);
+        match (refused.into_inner(), packed) {
+            (Some(reason), _) => Err(checking(&reason)),
+            (None, Err(e)) => Err(checking(&with_cause(&e))),
+            (None, Ok(_)) => Ok(()),
         }
     }
 
@@ -90,6 +110,20 @@ impl Directory {
         } else {
             Verdict::Prune
         }
+    }
+}
+
+/// Whether the user may read a file or look into a directory; in Docker's words where not.
+fn readable(path: &Path, kind: FileType) -> Result<(), String> {
+    let (wanted, words) = match kind {
+        FileType::RegularFile => (Access::READ_OK, "no permission to read from"),
+        FileType::Directory => (Access::READ_OK | Access::EXEC_OK, "can't stat"),
+        _ => return Ok(()),
+    };
+    match rustix::fs::accessat(CWD, path, wanted, AtFlags::EACCESS) {
+        Err(Errno::ACCESS) => Err(format!("{words} '{}'", path.display())),
+        // What else may be wrong, packing finds out.
+        _ => Ok(()),
     }
 }
 
