@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::request::Request;
 use crate::tls::TlsFiles;
-use crate::transport::Transport;
+use crate::transport::{Stream, Transport};
 
 /// The version spoken to an engine that tells none, as Docker has it.
 const OLDEST: (u32, u32) = (1, 24);
@@ -105,6 +105,11 @@ impl Client {
     /// A `DELETE`.
     pub fn delete(&self, path: impl AsRef<str>) -> Request {
         self.request(Method::DELETE, path)
+    }
+
+    /// A bare connection to the engine, for whoever speaks HTTP over it themselves.
+    pub async fn dial(&self) -> Result<Stream> {
+        self.0.transport.connect().await
     }
 
     /// The API version spoken: the fixed one, or the newest that both sides know.

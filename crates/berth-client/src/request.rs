@@ -163,7 +163,15 @@ impl Request {
         let (client, request) = self.build().await?;
         let what = request.uri().to_string();
         let stream = client.inner().transport.connect().await?;
-        let broken = |e: hyper::Error| Error::protocol("error during connect", e);
+        let plain = client.inner().transport.is_plain_tcp();
+        let broken = |e: hyper::Error| {
+            let hint = if plain && e.is_parse() {
+                ".\n* Are you trying to connect to a TLS-enabled daemon without TLS?"
+            } else {
+                ""
+            };
+            Error::protocol("error during connect", format!("{e}{hint}"))
+        };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(broken)?;

@@ -100,6 +100,11 @@ impl Transport {
         }
     }
 
+    /// Whether it is TCP without TLS.
+    pub(crate) fn is_plain_tcp(&self) -> bool {
+        self.tls.is_none() && matches!(self.host, Host::Tcp { .. })
+    }
+
     /// What stands before the API's own paths.
     pub(crate) fn prefix(&self) -> &str {
         match &self.host {

@@ -107,7 +107,11 @@ fn tls_files(options: &GlobalOptions, environment: &Environment) -> Option<TlsFi
         })
     };
     Some(TlsFiles {
-        ca: given_or_there(&options.tls_ca_cert, "ca.pem"),
+        // Checking against nothing would be no check: this one must be there.
+        ca: match &options.tls_ca_cert {
+            None if verify => Some(dir.join("ca.pem")),
+            given => given_or_there(given, "ca.pem"),
+        },
         cert: given_or_there(&options.tls_cert, "cert.pem"),
         key: given_or_there(&options.tls_key, "key.pem"),
         verify,

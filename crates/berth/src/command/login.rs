@@ -112,7 +112,7 @@ async fn stored_login(cli: &Cli, server: &str, mut auth: AuthConfig) -> Outcome<
     );
     let program = cli.program;
     eprintln!(
-        "\nInfo → To login with a different account, run '{program} logout' followed by '{program} login'\n\n"
+        "\n Info -> To login with a different account, run '{program} logout' followed by '{program} login'\n\n"
     );
     auth.serveraddress = server.to_owned();
     match log_in(cli, server, auth).await {

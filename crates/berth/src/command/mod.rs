@@ -10,6 +10,7 @@ mod context;
 mod cp;
 mod create;
 mod df;
+mod dial_stdio;
 mod diff;
 mod events;
 mod exec;
@@ -396,6 +397,10 @@ pub static ENTRIES: &[Entry] = &[
         &["container wait", "wait"],
         "Block until one or more containers stop, then print their exit codes",
     ),
+    hidden(verb::<dial_stdio::DialStdio>(
+        &["system dial-stdio"],
+        "Proxy the stdio stream to the daemon connection. Should not be invoked manually.",
+    )),
     hidden(verb::<completion::Complete>(
         &["__complete"],
         "Complete a command line",

@@ -73,7 +73,7 @@ impl ConfigFile {
         Ok(berth_spec::docker::auth::encode_header(&auth))
     }
 
-    /// Keeps credentials; `true` where they stand unencrypted in the file.
+    /// Keeps credentials; `true` where new ones stand unencrypted in the file.
     pub fn store_credentials(&mut self, server: &str, auth: &AuthConfig) -> Outcome<bool> {
         let helper = self.helper_of(server);
         let entry = match &helper {
@@ -87,11 +87,11 @@ impl ConfigFile {
             .content
             .entry("auths")
             .or_insert_with(|| Value::Object(Map::new()));
-        if let Some(auths) = auths.as_object_mut() {
-            auths.insert(server.to_owned(), entry);
-        }
+        let before = auths
+            .as_object_mut()
+            .and_then(|auths| auths.insert(server.to_owned(), entry.clone()));
         self.save().map_err(|e| self.save_failed(&e))?;
-        Ok(helper.is_none())
+        Ok(helper.is_none() && before != Some(entry))
     }
 
     /// Forgets a registry.
