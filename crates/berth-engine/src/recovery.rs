@@ -126,7 +126,7 @@ pub(crate) async fn take_up(engine: &Engine, found: Found) {
             to_start.push(container);
         }
     }
-    sweep(engine).await;
+    sweep(engine, &found.broken).await;
     for container in to_start {
         let engine = engine.clone();
         tokio::spawn(async move {
@@ -158,14 +158,16 @@ async fn settle(engine: &Engine, container: &Arc<Container>) {
     }
 }
 
-/// Removes what no record tells of: snapshots, directories of tasks, empty parents of cgroups.
-async fn sweep(engine: &Engine) {
+/// Removes what no record tells of: snapshots and directories. What belongs to a record that broke
+/// may be somebody's files, and stays.
+async fn sweep(engine: &Engine, broken: &[String]) {
     let known: BTreeSet<String> = engine
         .0
         .containers
         .all()
         .iter()
         .map(|c| c.id.clone())
+        .chain(broken.iter().cloned())
         .collect();
     let engine = engine.clone();
     let swept = blocking(move || {

@@ -12,7 +12,7 @@ use super::state::{Happening, Status};
 use super::{RemoveOptions, start};
 use crate::crossing::blocking;
 use crate::task::{Exit, Task};
-use crate::{Engine, Result};
+use crate::{Engine, ErrorKind, Result};
 
 /// The first wait before a restart; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -76,8 +76,15 @@ pub(crate) async fn ended(engine: &Engine, container: &Arc<Container>, exit: Exi
             volumes: true,
             link: false,
         };
-        if let Err(error) = super::remove(engine, &container.id, options).await {
-            tracing::warn!(container.id = %container.id, %error, "a container could not be removed");
+        match super::remove(engine, &container.id, options).await {
+            Ok(()) => {}
+            // Somebody else removes it, or starts it again.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
+                tracing::debug!(container.id = %container.id, %error, "not removed by its end");
+            }
+            Err(error) => {
+                tracing::warn!(container.id = %container.id, %error, "a container could not be removed");
+            }
         }
     }
 }
