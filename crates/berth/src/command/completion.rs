@@ -40,7 +40,7 @@ impl Verb for Completion {
         let script = match self.words[0].as_str() {
             "bash" => BASH.replace("PROGRAM", program),
             "zsh" => format!(
-                "#compdef {program}\n_{program}() {{\n    local -a found\n    found=(${{(f)\"$({program} __complete -- ${{words[2,CURRENT]}} 2>/dev/null)\"}})\n    if (( $#found )); then compadd -a found; else _files; fi\n}}\ncompdef _{program} {program}\n"
+                "#compdef {program}\n_{program}() {{\n    local -a found\n    found=(${{(f)\"$({program} __complete -- ${{words[2,CURRENT]}} 2>/dev/null)\"}})\n    if (( $#found )); then compadd -a found; else _files; fi\n}}\nif [ \"$funcstack[1]\" = _{program} ]; then _{program} \"$@\"; else compdef _{program} {program}; fi\n"
             ),
             "fish" => format!(
                 "# fish completion of {program}\nfunction __{program}_complete\n    set -l words (commandline -opc) (commandline -ct)\n    {program} __complete -- $words[2..-1] 2>/dev/null\nend\ncomplete -c {program} -a '(__{program}_complete)'\n"
