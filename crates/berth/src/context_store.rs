@@ -67,6 +67,16 @@ pub struct Endpoint {
     pub skip_tls_verify: bool,
 }
 
+impl Metadata {
+    /// With these words about it.
+    pub fn described(text: &str) -> Self {
+        Metadata {
+            description: text.to_owned(),
+            ..Metadata::default()
+        }
+    }
+}
+
 impl Context {
     /// The engine's endpoint.
     pub fn docker(&self) -> Option<&Endpoint> {

@@ -7,7 +7,7 @@ use super::inspect;
 use super::ps::FORMAT_HELP;
 use super::{Takes, Verb};
 use crate::cli::Cli;
-use crate::context_store::{self, Context, ContextStore, DEFAULT, Endpoint, TLS_FILES};
+use crate::context_store::{self, Context, ContextStore, DEFAULT, Endpoint, Metadata, TLS_FILES};
 use crate::endpoint::DEFAULT_SOCKET;
 use crate::failure::{Failure, Outcome, why};
 use crate::format::rows::{self, Field, Row};
@@ -94,7 +94,7 @@ impl Verb for List {
     async fn run(self, cli: &Cli) -> Outcome {
         let mut contexts = store(cli).list();
         contexts.push(Context {
-            metadata: described("Current DOCKER_HOST based configuration"),
+            metadata: Metadata::described("Current DOCKER_HOST based configuration"),
             ..default_context(cli)
         });
         contexts.sort_by(|a, b| a.name.cmp(&b.name));
@@ -110,12 +110,6 @@ impl Verb for List {
         }
         Ok(())
     }
-}
-
-fn described(text: &str) -> context_store::Metadata {
-    let mut metadata = context_store::Metadata::default();
-    metadata.description = text.to_owned();
-    metadata
 }
 
 fn row(cli: &Cli, context: &Context) -> Row {
@@ -277,7 +271,7 @@ impl Verb for Create {
             let files = tls_of(&store, &from.name)?;
             context.endpoints = from.endpoints;
             context.metadata = match from.name == DEFAULT {
-                true => described("Current DOCKER_HOST based configuration"),
+                true => Metadata::described("Current DOCKER_HOST based configuration"),
                 false => from.metadata,
             };
             files
