@@ -163,7 +163,7 @@ fn standard_streams(plan: &mut Plan, tree: &rootfs::Tree, channel: &Channel) -> 
                 None => tree.root.open_dir(Path::new("/dev/pts")),
             };
             let devpts = devpts.invalid(|| "/dev/pts".to_owned())?;
-            let (master, slave) = console::open(&devpts)?;
+            let (master, slave) = console::open(&devpts, plan.process.console_size)?;
             if let Some(target) = tree.console()? {
                 console::show(&slave, target)?;
             }

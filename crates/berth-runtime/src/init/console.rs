@@ -2,9 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use berth_spec::oci::runtime::ConsoleSize;
 use berth_sys::mount;
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat, fstatfs, makedev, openat};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::error::{Context, Error, Result};
 
@@ -12,7 +14,7 @@ const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
 /// A new terminal of a devpts instance: master and slave. The slave is not looked up by a name,
 /// which might lead elsewhere.
-pub(super) fn open(devpts: impl AsFd) -> Result<(OwnedFd, OwnedFd)> {
+pub(super) fn open(devpts: impl AsFd, size: Option<ConsoleSize>) -> Result<(OwnedFd, OwnedFd)> {
     let what = || "opening a terminal".to_owned();
     if fstatfs(&devpts).context(what)?.f_type as u64 != DEVPTS_SUPER_MAGIC {
         return Err(Error::invalid("/dev/pts is not a devpts"));
@@ -25,6 +27,16 @@ pub(super) fn open(devpts: impl AsFd) -> Result<(OwnedFd, OwnedFd)> {
     unlockpt(&master).context(what)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(&master, flags).context(what)?;
+    if let Some(size) = size {
+        // Before the program runs, which may ask at once.
+        let size = Winsize {
+            ws_row: size.height,
+            ws_col: size.width,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&master, size).context(what)?;
+    }
     Ok((master, slave))
 }
 

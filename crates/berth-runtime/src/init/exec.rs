@@ -50,7 +50,10 @@ pub(crate) fn start(world: &World, exec: Exec<'_>) -> Result<Started> {
     let plan = ProcessPlan::new(exec.process, exec.filter, exec.own_user, &mut warnings)?;
     let join = exec.cgroup.join().context(|| "cgroup".to_owned())?;
     let pair = match &exec.stdio {
-        Stdio::Terminal => Some(console::open(devpts(world, exec.container.pid)?)?),
+        Stdio::Terminal => Some(console::open(
+            devpts(world, exec.container.pid)?,
+            plan.console_size,
+        )?),
         Stdio::Files(_) => None,
     };
     let (parent_end, child_end) = message::pair()?;

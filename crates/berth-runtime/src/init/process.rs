@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use berth_spec::oci::runtime::{Capabilities, Process, Rlimit};
+use berth_spec::oci::runtime::{Capabilities, ConsoleSize, Process, Rlimit};
 use berth_sys::seccomp::Instruction;
 use rustix::process::Resource;
 
@@ -33,6 +33,7 @@ pub(crate) struct ProcessPlan {
     pub no_new_privileges: bool,
     pub filter: Option<(Vec<Instruction>, u32)>,
     pub terminal: bool,
+    pub console_size: Option<ConsoleSize>,
     pub oom_score_adj: Option<i32>,
 }
 
@@ -90,6 +91,7 @@ impl ProcessPlan {
             no_new_privileges: process.no_new_privileges,
             filter: filter.map(|f| (f.program(), f.flags)),
             terminal: process.terminal,
+            console_size: process.console_size,
             oom_score_adj: process.oom_score_adj,
         })
     }

@@ -70,9 +70,6 @@ impl Exec {
         started.channel.set_nonblocking()?;
         if let Some(master) = started.terminal.take() {
             session.set_terminal(master)?;
-            if let Some(size) = spec.process.console_size {
-                session.resize(size.width, size.height);
-            }
         }
         Ok(Self {
             id: spec.id,

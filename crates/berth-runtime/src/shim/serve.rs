@@ -125,9 +125,24 @@ impl<'w> Shim<'w> {
     pub fn run(mut self) {
         // It may have ended while nobody looked.
         self.reap();
-        while !self.over() {
+        loop {
+            self.sweep();
+            if self.over() {
+                return;
+            }
             self.round();
         }
+    }
+
+    /// Forgets what has ended. Nothing may end between this and the look at whether all is over, for
+    /// nobody would wake us again.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        self.main.tick();
+        self.execs.tick();
+        self.execs.sweep();
+        self.unheard.retain(|u| u.deadline > now);
+        self.subscribers.retain(|s| !s.gone);
     }
 
     fn over(&mut self) -> bool {
@@ -137,11 +152,6 @@ impl<'w> Shim<'w> {
     }
 
     fn round(&mut self) {
-        let now = Instant::now();
-        self.main.tick();
-        self.execs.tick();
-        self.unheard.retain(|u| u.deadline > now);
-        self.subscribers.retain(|s| !s.gone);
         let ready = self.interests().wait();
         for (token, flags) in ready {
             match token {
@@ -157,9 +167,6 @@ impl<'w> Shim<'w> {
                 }
             }
         }
-        self.unheard
-            .retain(|u| !u.buffer.is_empty() || u.deadline > now);
-        self.execs.sweep();
     }
 
     fn interests(&self) -> Interests<'_, Token> {

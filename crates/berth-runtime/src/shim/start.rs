@@ -257,10 +257,6 @@ fn finish(
     let pid = started.pid.as_raw_pid();
     if let Some(master) = started.terminal.take() {
         session.set_terminal(master)?;
-        let size = task.spec.process.as_ref().and_then(|p| p.console_size);
-        if let Some(size) = size {
-            session.resize(size.width, size.height);
-        }
     }
     let mut warnings = std::mem::take(&mut started.warnings);
     warnings.extend_from_slice(cgroup.warnings());

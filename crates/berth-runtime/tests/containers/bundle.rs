@@ -114,6 +114,8 @@ impl Bundle {
     /// Starts it with a client that gets everything.
     pub fn spawn(self, launcher: &Launcher) -> Result<Running, Error> {
         let (here, there) = UnixStream::pair().unwrap();
+        here.set_read_timeout(Some(testkit::wait::DEADLINE))
+            .unwrap();
         let mut fds = TaskFds::new(root_of(&self.root));
         let options = AttachOptions {
             stdin: self.task.open_stdin,

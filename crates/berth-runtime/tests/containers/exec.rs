@@ -165,3 +165,29 @@ pub fn many_execs_leave_nothing_open(launcher: &Launcher) {
     let (out, _) = run(&running, spec("ps", "ls /proc | grep -cE '^[0-9]+$'"));
     assert!(out.trim().parse::<u32>().unwrap() <= 4, "{out}");
 }
+
+pub fn an_exec_may_meet_the_end(launcher: &Launcher) {
+    for _ in 0..5 {
+        let mut bundle = Bundle::new("read x");
+        bundle.task.open_stdin = true;
+        let mut running = bundle.spawn(launcher).unwrap();
+        std::thread::scope(|scope| {
+            let task = &running.task;
+            let execs: Vec<_> = (0..8)
+                .map(|n| scope.spawn(move || task.exec(spec(&format!("e{n}"), "exec sleep 1000"))))
+                .collect();
+            running.client.write_all(b"\n").unwrap();
+            for exec in execs {
+                // It ran and was ended, or came too late; in both cases this returns.
+                match exec.join().unwrap() {
+                    Ok(exec) => {
+                        let mut stream: UnixStream = exec.stream.unwrap().into();
+                        stream.read_to_end(&mut Vec::new()).unwrap();
+                    }
+                    Err(error) => assert!(!error.to_string().is_empty()),
+                }
+            }
+        });
+        running.task.wait().unwrap();
+    }
+}

@@ -328,3 +328,15 @@ pub fn it_outlives_its_launcher(_: &Launcher) {
     let text = std::fs::read_to_string(log).unwrap();
     assert!(text.contains("one") && text.contains("two more"), "{text}");
 }
+
+pub fn want_of_memory_is_told(launcher: &Launcher) {
+    let mut bundle = Bundle::new("head -c 200000000 /dev/zero | tail | wc -c");
+    let resources = bundle.spec().linux.as_mut().unwrap().resources.as_mut();
+    resources.unwrap().memory = Some(berth_spec::oci::runtime::Memory {
+        limit: Some(16 << 20),
+        swap: Some(16 << 20),
+        ..Default::default()
+    });
+    let (_, _, status) = bundle.run(launcher);
+    assert!(status.oom_killed, "{status:?}");
+}

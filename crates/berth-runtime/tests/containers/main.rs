@@ -43,6 +43,7 @@ const TESTS: &[Test] = tests! {
         a_shim_is_small,
         hooks_run_at_their_points,
         it_outlives_its_launcher,
+        want_of_memory_is_told,
     },
     attach::{
         two_clients_get_the_same,
@@ -58,6 +59,7 @@ const TESTS: &[Test] = tests! {
         a_terminal_of_its_own,
         failures_are_precise,
         many_execs_leave_nothing_open,
+        an_exec_may_meet_the_end,
     },
     logs::{
         lines_are_kept,
