@@ -4,6 +4,7 @@ pub mod bpf;
 pub mod executable;
 pub mod mount;
 pub mod netns;
+pub mod outgoing;
 pub mod process;
 pub mod root;
 pub mod seccomp;
