@@ -23,6 +23,7 @@ fn main() {
     let launcher = Launcher::fork().expect("a launcher");
     let temp = tempfile::tempdir().expect("a directory");
     let (mut started, mut ended, mut exec) = (Vec::new(), Vec::new(), Vec::new());
+    let mut last = None;
     for n in 0..count {
         let mut spec = defaults::docker_spec();
         spec.process.as_mut().expect("a process").args = vec!["/bin/true".to_owned()];
@@ -42,6 +43,7 @@ fn main() {
         assert_eq!(task.wait().expect("an end").code, 0);
         ended.push(begin.elapsed());
         exec.push(begin.elapsed() - started[started.len() - 1]);
+        last = Some(task.shim_pid());
     }
     for (what, times) in [
         ("started", started),
@@ -51,8 +53,16 @@ fn main() {
         let (least, middle, most) = median(times);
         println!("{what:24} min {least:6} median {middle:6} p95 {most:6} µs");
     }
+    let pid = last
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("a shim");
+    testkit::wait::until("the last shim to end", || {
+        rustix::process::test_kill_process(pid)
+            .is_err()
+            .then_some(())
+    });
     if let Ok(cgroups) = berth_runtime::cgroup::Cgroups::detect() {
-        // The last shim may still be at it.
+        // Another run of this may use it.
         let _ = cgroups.remove_if_empty("/berth-starts");
     }
 }
