@@ -202,6 +202,13 @@ impl Engine {
     }
 }
 
+fn cgroup_parent(asked: &str) -> String {
+    match asked {
+        "" => "/berth".to_owned(),
+        parent => parent.to_owned(),
+    }
+}
+
 /// The engine's ID: made at the first start, kept from then on.
 fn engine_id(db: &Db) -> Result<String> {
     let (known, _) = db.all::<String>(Kind::Engine)?;
@@ -233,7 +240,14 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
         engine_id(&db)?,
     );
     let tasks = Tasks::new(options.launcher);
-    let found = recovery::look(&db, &tasks, &options.run_dir.join("containers"))?;
+    let parent = cgroup_parent(&options.cgroup_parent);
+    let cgroup = |id: &str| {
+        cgroups
+            .open(&format!("/{}/{id}", parent.trim_matches('/')))
+            .ok()
+    };
+    let task_dirs = options.run_dir.join("containers");
+    let found = recovery::look(&db, &tasks, &task_dirs, &cgroup)?;
     let networks = Networks::open(options.network, found.existing())?;
     for network in networks.list() {
         db.put(Kind::Network, &network.id, &network)?;
@@ -249,10 +263,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
         settings: Settings {
             id,
             thermal_paths: berth_runtime::defaults::thermal_paths(),
-            cgroup_parent: match options.cgroup_parent.as_str() {
-                "" => "/berth".to_owned(),
-                parent => parent.to_owned(),
-            },
+            cgroup_parent: parent,
             root: options.root,
             run_dir: options.run_dir,
             dns: options.dns,

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use berth_network::{Existing, NetworkRecord};
+use berth_runtime::cgroup::Cgroup;
 use jiff::Timestamp;
 
 use crate::container::exit;
@@ -42,8 +43,14 @@ impl Found {
     }
 }
 
-/// Reads the records and looks for the shims of those that ran. Blocks.
-pub(crate) fn look(db: &Db, tasks: &Tasks, task_dirs: &Path) -> Result<Found> {
+/// Reads the records and looks for the shims of those that ran. `cgroup` finds that of a task by its
+/// ID. Blocks.
+pub(crate) fn look(
+    db: &Db,
+    tasks: &Tasks,
+    task_dirs: &Path,
+    cgroup: &dyn Fn(&str) -> Option<Cgroup>,
+) -> Result<Found> {
     let (records, mut broken) = db.all::<Record>(Kind::Container)?;
     let (networks, broken_networks) = db.all::<NetworkRecord>(Kind::Network)?;
     broken.extend(broken_networks);
@@ -52,7 +59,7 @@ pub(crate) fn look(db: &Db, tasks: &Tasks, task_dirs: &Path) -> Result<Found> {
         .filter(|r| r.life.status.alive())
         .map(|r| r.id.as_str())
         .collect();
-    end_strays(tasks, task_dirs, &alive);
+    end_strays(tasks, task_dirs, &alive, cgroup);
     let containers = records
         .into_iter()
         .map(|record| {
@@ -76,7 +83,12 @@ pub(crate) fn look(db: &Db, tasks: &Tasks, task_dirs: &Path) -> Result<Found> {
 
 /// Ends processes that no record tells of as running: starts that the engine did not live to record,
 /// steps of builds. Their starts were never acknowledged.
-fn end_strays(tasks: &Tasks, task_dirs: &Path, alive: &BTreeSet<&str>) {
+fn end_strays(
+    tasks: &Tasks,
+    task_dirs: &Path,
+    alive: &BTreeSet<&str>,
+    cgroup: &dyn Fn(&str) -> Option<Cgroup>,
+) {
     for entry in std::fs::read_dir(task_dirs).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if alive.contains(name.as_str()) {
@@ -92,6 +104,10 @@ fn end_strays(tasks: &Tasks, task_dirs: &Path, alive: &BTreeSet<&str>) {
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(task = %name, %error, "its shim does not answer"),
+        }
+        // Left by a shim that was killed.
+        if let Some(Err(error)) = cgroup(&name).map(|group| group.remove()) {
+            tracing::warn!(task = %name, %error, "its cgroup could not be removed");
         }
         // What is left of the run; tried again at the next start.
         let _ = std::fs::remove_dir_all(entry.path());

@@ -132,6 +132,13 @@ fn delete(engine: &Engine, container: &Container) -> Result<()> {
             _ => {}
         }
     }
+    // Its shim has removed it, unless it was killed.
+    let path = container.read(|r| engine.cgroup_path(r));
+    if let Ok(group) = engine.0.cgroups.open(&path)
+        && let Err(error) = group.remove()
+    {
+        tracing::warn!(container.id = %container.id, %error, "its cgroup could not be removed");
+    }
     engine.0.db.remove(Kind::Container, &container.id)
 }
 

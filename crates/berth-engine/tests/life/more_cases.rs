@@ -193,6 +193,7 @@ pub async fn networks_and_ports(world: &World) {
     soon("an answer at the published port", answered).await;
     let second = world
         .create("", |b| {
+            b.config.cmd = words(&["true"]);
             b.host_config.port_bindings = Some(
                 [(
                     "80/tcp".to_owned(),
