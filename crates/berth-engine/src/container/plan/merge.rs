@@ -128,6 +128,8 @@ pub(super) fn finish_config(config: &mut ContainerConfig, host: &HostConfig, id:
     }
     config.env.get_or_insert_default();
     config.labels.get_or_insert_default();
+    // The client sends an empty one; Docker shows none.
+    config.volumes.take_if(|volumes| volumes.is_empty());
     // Exposed ports include those that are published.
     for port in host.port_bindings.iter().flat_map(BTreeMap::keys) {
         let port = if port.contains('/') {

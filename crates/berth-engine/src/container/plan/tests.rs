@@ -333,3 +333,12 @@ fn the_document_of_a_privileged_container_in_the_hosts_namespaces() {
     assert!(!spec.mounts.iter().any(|m| m.destination == "/dev/shm"));
     assert!(linux.resources.unwrap().devices[0].allow);
 }
+
+#[test]
+fn no_volumes_are_null() {
+    let mut body = ContainerCreateBody::default();
+    body.config.cmd = words(&["true"]);
+    body.config.volumes = Some(BTreeMap::new());
+    let p = prepare(ID, body, None, &defaults()).unwrap();
+    assert_eq!(p.config.volumes, None);
+}
