@@ -30,6 +30,7 @@ pub async fn version(engine: &Engine) -> Result<VersionResponse> {
         ("GitCommit".to_owned(), settings.commit.clone()),
         ("KernelVersion".to_owned(), kernel.clone()),
         ("MinAPIVersion".to_owned(), MIN_API_VERSION.to_owned()),
+        ("Experimental".to_owned(), "false".to_owned()),
         ("Os".to_owned(), "linux".to_owned()),
     ]);
     Ok(VersionResponse {
