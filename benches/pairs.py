@@ -3,8 +3,8 @@
 
     pairs.py BERTH WORK ROUNDS       (started by benches/run, in namespaces of its own)
 
-Each engine is driven by its own command line (`berth`, `docker`), as users do; CPU is what the engine, its helpers and the
-containers charged to the engine's cpuacct group, or on pure cgroup v2 to its group there.
+Each engine is driven by its own command line (`berth`, `docker`), as users do; CPU is what the engine, its helpers, the
+command line and the containers charged to the engine's cpuacct group, or on pure cgroup v2 to its group there.
 """
 import os
 import shutil
@@ -16,8 +16,9 @@ import sys
 import time
 
 BERTH, WORK, ROUNDS = sys.argv[1], sys.argv[2], int(sys.argv[3])
+CROWD = 100
 V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
-GROUPS = "/sys/fs/cgroup" if V2 else "/sys/fs/cgroup/cpuacct"
+TREES = ["/sys/fs/cgroup"] if V2 else ["/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup/cpu"]
 
 
 def sh(*command, **options):
@@ -28,28 +29,41 @@ def sh(*command, **options):
 
 
 class Group:
-    """A cgroup that counts CPU time."""
+    """A cgroup that counts CPU time, and that goes before the rest of a busy machine."""
 
     def __init__(self, name):
-        self.path = f"{GROUPS}/berth-bench-{name}"
-        os.makedirs(self.path, exist_ok=True)
+        self.paths = list(dict.fromkeys(f"{os.path.realpath(tree)}/berth-bench-{name}" for tree in TREES))
+        # On v2 containers cannot be made below a group that has processes.
+        self.members = [f"{path}/engine" if V2 else path for path in self.paths]
+        for path in self.members:
+            os.makedirs(path, exist_ok=True)
+        self.write("cpu.weight", "10000")
+        self.write("cpu.shares", "262144")
+
+    def write(self, name, value):
+        for path in self.paths:
+            if os.path.exists(f"{path}/{name}"):
+                with open(f"{path}/{name}", "w") as f:
+                    f.write(value)
 
     def enter(self):
-        with open(f"{self.path}/cgroup.procs", "w") as f:
-            f.write("0")
+        for path in self.members:
+            with open(f"{path}/cgroup.procs", "w") as f:
+                f.write("0")
 
     def milliseconds(self):
         if V2:
-            with open(f"{self.path}/cpu.stat") as f:
+            with open(f"{self.paths[0]}/cpu.stat") as f:
                 return int(f.readline().split()[1]) / 1e3
-        with open(f"{self.path}/cpuacct.usage") as f:
+        with open(f"{self.paths[0]}/cpuacct.usage") as f:
             return int(f.read()) / 1e6
 
     def remove(self):
-        for root, dirs, _ in os.walk(self.path, topdown=False):
-            for name in dirs:
-                os.rmdir(f"{root}/{name}")
-        os.rmdir(self.path)
+        for path in self.paths:
+            for root, dirs, _ in os.walk(path, topdown=False):
+                for name in dirs:
+                    os.rmdir(f"{root}/{name}")
+            os.rmdir(path)
 
 
 class Engine:
@@ -57,13 +71,48 @@ class Engine:
         self.name, self.cli, self.group = name, cli, Group(name)
         self.parent = f"/berth-bench-{name}"
         self.env = {**os.environ, "DOCKER_HOST": host, "DOCKER_BUILDKIT": "0", "DOCKER_CONFIG": f"{WORK}/config"}
+        self.command, self.socket = daemon, host.removeprefix("unix://")
         self.log = open(f"{WORK}/{name}.log", "w")
-        self.daemon = subprocess.Popen(daemon, stdout=self.log, stderr=self.log, env=self.env, preexec_fn=self.group.enter)
-        for _ in range(300):
-            if subprocess.run([*cli, "version"], env=self.env, capture_output=True).returncode == 0:
+        self.start()
+
+    def start(self):
+        self.daemon = subprocess.Popen(self.command, stdout=self.log, stderr=self.log, env=self.env, preexec_fn=self.group.enter)
+        for _ in range(30000):
+            if self.ping():
                 return
-            time.sleep(0.1)
-        raise SystemExit(f"{name} did not start: see {WORK}/{name}.log")
+            time.sleep(0.001)
+        raise SystemExit(f"{self.name} did not start: see {WORK}/{self.name}.log")
+
+    def ping(self):
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(10)
+                s.connect(self.socket)
+                s.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                return b" 200 " in s.recv(64)
+        except OSError:
+            return False
+
+    def end(self):
+        self.daemon.send_signal(signal.SIGTERM)
+        self.daemon.wait()
+
+    def at_once(self, verb, names):
+        """One command for each, all at the same time."""
+        commands = [subprocess.Popen([*self.cli, *verb, name], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=self.group.enter) for name in names]
+        for command in commands:
+            _, error = command.communicate()
+            if command.returncode:
+                raise SystemExit(f"{self.name} {' '.join(verb)}: {error.decode()[-600:]}")
+
+    def memory(self):
+        """MiB of everything in the group but containers' own processes, each page counted once."""
+        total = 0
+        with open(f"{self.group.members[0]}/cgroup.procs") as f:
+            for pid in f.read().split():
+                with open(f"/proc/{pid}/smaps_rollup") as rollup:
+                    total += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+        return total / 1024
 
     def run(self, *args, check=True):
         done = subprocess.run([*self.cli, *args], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=self.group.enter)
@@ -74,8 +123,7 @@ class Engine:
     def stop(self):
         for container in self.run("ps", "-aq", check=False).split():
             self.run("rm", "-f", container, check=False)
-        self.daemon.send_signal(signal.SIGTERM)
-        self.daemon.wait()
+        self.end()
         time.sleep(0.5)
         try:
             self.group.remove()
@@ -86,13 +134,13 @@ class Engine:
 def peers():
     yield Engine(
         "berth", [BERTH],
-        [BERTH, "engine", "-H", f"unix://{WORK}/berth.sock", "--data-root", f"{WORK}/berth", "--exec-root", f"{WORK}/berth-run",
+        [BERTH, "engine", "-H", f"unix://{WORK}/berth.sock", "--data-root", f"{WORK}/berth", "--exec-root", f"{WORK}/run/berth",
          "--pidfile", f"{WORK}/berth.pid", "--bip", "10.213.1.1/24", "--cgroup-parent", "/berth-bench-berth"],
         f"unix://{WORK}/berth.sock")
     if shutil.which("dockerd"):
         yield Engine(
             "dockerd", ["docker"],
-            ["dockerd", "-H", f"unix://{WORK}/docker.sock", "--data-root", f"{WORK}/docker", "--exec-root", f"{WORK}/docker-run",
+            ["dockerd", "-H", f"unix://{WORK}/docker.sock", "--data-root", f"{WORK}/docker", "--exec-root", f"{WORK}/run/docker",
              "--pidfile", f"{WORK}/docker.pid", "--bip", "10.213.2.1/24", "--cgroup-parent", "/berth-bench-dockerd"],
             f"unix://{WORK}/docker.sock")
     else:
@@ -144,10 +192,8 @@ def answers(port):
 
 
 def flask_context():
-    """The story's shape with its packages in the context, so that no network is measured."""
+    """The story's shape with its packages (benches/run got them) in the context: no network is measured."""
     directory = f"{WORK}/flask"
-    os.makedirs(f"{directory}/wheels")
-    sh("python3", "-m", "pip", "download", "-q", "-d", f"{directory}/wheels", "--only-binary=:all:", "--python-version", "3.9", "Flask==3.0.3")
     for name, text in {
         "requirements.txt": "Flask==3.0.3\n",
         "app.py": "from flask import Flask\napp = Flask(__name__)\n",
@@ -184,6 +230,9 @@ def busybox(engine):
 
 def main():
     sh("ip", "link", "set", "lo", "up")
+    # Where /run is: in memory, as on any machine that systemd starts.
+    os.makedirs(f"{WORK}/run")
+    sh("mount", "-t", "tmpfs", "tmpfs", f"{WORK}/run")
     engines = list(peers())
     try:
         for e in engines:
@@ -195,10 +244,10 @@ def main():
                 before=lambda e, i: e.run("create", "--name", f"s{i}", "busybox", "sleep", "1000"),
                 after=lambda e, i: e.run("rm", "-f", f"s{i}"))
         for e in engines:
-            e.run("run", "-d", "--name", "x", "busybox", "sleep", "10000")
-        measure("`exec C true`", engines, lambda e, i: e.run("exec", "x", "true"))
+            e.run("run", "-d", "--name", "long", "busybox", "sleep", "10000")
+        measure("`exec C true`", engines, lambda e, i: e.run("exec", "long", "true"))
         for e in engines:
-            e.run("rm", "-f", "x")
+            e.run("rm", "-f", "long")
 
         def serve(e, i):
             port = 18000 + i + (500 if e.name == "berth" else 0)
@@ -206,18 +255,56 @@ def main():
             answers(port)
         measure("`run -d -p` until the port answers", engines, serve, rounds=max(5, ROUNDS // 2), after=lambda e, i: e.run("rm", "-f", f"p{i}"))
 
-        directory = flask_context()
-        for e in engines:
-            stand_in(e)
-        few = max(3, ROUNDS // 10)
-        measure("Flask build, cold", engines, lambda e, i: e.run("build", "--no-cache", "-t", "f", directory), rounds=few)
-        measure("Flask build, cached", engines, lambda e, i: e.run("build", "-t", "f", directory), rounds=max(5, ROUNDS // 3))
-        measure("Flask build, app.py edited", engines, lambda e, i: e.run("build", "-t", "f", directory), rounds=few, before=edit(directory))
+        crowd(engines)
+        if os.path.isdir(f"{WORK}/flask/wheels"):
+            builds(engines)
+        else:
+            print("SKIPPED: no packages for the Flask build", file=sys.stderr)
     finally:
         for e in engines:
             e.stop()
     floor()
     table(engines)
+
+
+def builds(engines):
+    directory = flask_context()
+    for e in engines:
+        stand_in(e)
+    few = max(3, ROUNDS // 10)
+    measure("Flask build, cold", engines, lambda e, i: e.run("build", "--no-cache", "-t", "f", directory), rounds=few)
+    measure("Flask build, cached", engines, lambda e, i: e.run("build", "-t", "f", directory), rounds=max(5, ROUNDS // 3))
+    measure("Flask build, app.py edited", engines, lambda e, i: e.run("build", "-t", "f", directory), rounds=few, before=edit(directory))
+
+
+def crowd(engines):
+    """Many containers at once, what the engine weighs with them, and how long it takes to be there again."""
+    names = [f"m{n}" for n in range(CROWD)]
+    cells = {title: [] for title in (f"{CROWD} `start`s at once", f"`rm -f` of the {CROWD}, at once", "engine start until `/_ping`, empty")}
+    weights = []
+    for e in engines:
+        time.sleep(1)
+        idle = e.memory()
+        for name in names:
+            e.run("create", "--name", name, "busybox", "sleep", "1000")
+        for title, verb in zip(cells, (["start"], ["rm", "-f"])):
+            used, start = e.group.milliseconds(), time.perf_counter()
+            e.at_once(verb, names)
+            cells[title].append("%.0f / / %.0f" % ((time.perf_counter() - start) * 1e3, e.group.milliseconds() - used))
+            if verb == ["start"]:
+                weights.append("%.1f; %.2f each" % (idle, (e.memory() - idle) / CROWD))
+        times = []
+        for _ in range(5):
+            e.end()
+            start = time.perf_counter()
+            e.start()
+            times.append((time.perf_counter() - start) * 1e3)
+        cells["engine start until `/_ping`, empty"].append("%.1f / %.1f" % (statistics.median(times), min(times)))
+    for title, row in cells.items():
+        ROWS.append([title, *row])
+        print("  " + " | ".join(ROWS[-1]), file=sys.stderr)
+    ROWS.append([f"memory (MiB, PSS): engine and helpers idle; more for each of {CROWD} containers", *weights])
+    print("  " + " | ".join(ROWS[-1]), file=sys.stderr)
 
 
 def stand_in(engine):
