@@ -224,6 +224,8 @@ def busybox(engine):
             os.symlink("busybox", f"{root}/bin/{applet}")
         with open(f"{root}/etc/index.html", "w") as f:
             f.write("hi\n")
+        with open(f"{root}/etc/lines", "w") as f:
+            f.write(("x" * 99 + "\n") * 100_000)
         sh("tar", "-C", root, "--numeric-owner", "--owner=0", "--group=0", "-cf", f"{WORK}/busybox.tar", ".")
     engine.run("import", f"{WORK}/busybox.tar", "busybox")
 
@@ -233,7 +235,7 @@ def main():
     # Where /run is: in memory, as on any machine that systemd starts.
     os.makedirs(f"{WORK}/run")
     sh("mount", "-t", "tmpfs", "tmpfs", f"{WORK}/run")
-    engines = list(peers())
+    engines, failure = list(peers()), None
     try:
         for e in engines:
             busybox(e)
@@ -255,16 +257,27 @@ def main():
             answers(port)
         measure("`run -d -p` until the port answers", engines, serve, rounds=max(5, ROUNDS // 2), after=lambda e, i: e.run("rm", "-f", f"p{i}"))
 
+        few = max(2, ROUNDS // 10)
+        measure("200 MB of 100-byte lines printed and logged", engines, print_lines, rounds=few, after=lambda e, i: e.run("rm", "-f", f"l{i}"))
+        for e in engines:
+            print_lines(e, "ast")
+        measure("`logs` of them", engines, lambda e, i: sh("sh", "-c", "exec \"$@\" >/dev/null", "logs", *e.cli, "logs", "last", env=e.env, preexec_fn=e.group.enter), rounds=few)
+        for e in engines:
+            e.run("rm", "-f", "last")
         crowd(engines)
         if os.path.isdir(f"{WORK}/flask/wheels"):
             builds(engines)
         else:
             print("SKIPPED: no packages for the Flask build", file=sys.stderr)
+    except SystemExit as e:
+        failure = e
     finally:
         for e in engines:
             e.stop()
     floor()
     table(engines)
+    if failure:
+        raise failure
 
 
 def builds(engines):
@@ -305,6 +318,12 @@ def crowd(engines):
         print("  " + " | ".join(ROWS[-1]), file=sys.stderr)
     ROWS.append([f"memory (MiB, PSS): engine and helpers idle; more for each of {CROWD} containers", *weights])
     print("  " + " | ".join(ROWS[-1]), file=sys.stderr)
+
+
+def print_lines(engine, i):
+    engine.run("run", "-d", "--name", f"l{i}", "--log-opt", "max-size=1g", "--log-opt", "max-file=1", "busybox",
+               "sh", "-c", "for i in 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9; do cat /etc/lines; done")
+    engine.run("wait", f"l{i}")
 
 
 def stand_in(engine):

@@ -15,7 +15,8 @@ use crate::state::{Fresh, new_id};
 use crate::veth::{self, Plan};
 use crate::{Error, Result};
 
-/// Lets whoever took a sandbox go on with the kernel for himself before the next is made.
+/// Lets whoever took a sandbox, or gave one back, go on with the kernel for himself before the next is made or the old
+/// one is ended.
 const BREATH: Duration = Duration::from_millis(20);
 /// How long the kernel has for removing a dead namespace's interfaces by itself.
 const FADING: Duration = Duration::from_secs(2);
@@ -139,7 +140,10 @@ impl Background {
 
     /// Hands over what remains of a sandbox.
     pub(crate) fn bury(&self, remains: Remains) {
-        lock(&self.inner.desk).remains.push_back(remains);
+        let mut desk = lock(&self.inner.desk);
+        desk.remains.push_back(remains);
+        desk.breathe = true;
+        drop(desk);
         self.inner.news.notify_all();
     }
 
@@ -226,8 +230,15 @@ impl Inner {
                 }
                 return Job::Make(target);
             }
-            if let Some(remains) = desk.remains.pop_front() {
-                return Job::Bury(remains);
+            if !desk.remains.is_empty() {
+                // Whoever handed them over is not done yet; a namespace's end keeps the kernel busy.
+                if std::mem::take(&mut desk.breathe) {
+                    desk = self.wait(desk, BREATH).0;
+                    continue;
+                }
+                if let Some(remains) = desk.remains.pop_front() {
+                    return Job::Bury(remains);
+                }
             }
             if fading {
                 let (guard, timed_out) = self.wait(desk, FADING);

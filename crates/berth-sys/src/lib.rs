@@ -2,6 +2,7 @@
 
 pub mod bpf;
 pub mod executable;
+pub mod memory;
 pub mod mount;
 pub mod netns;
 pub mod outgoing;

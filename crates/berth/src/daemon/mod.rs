@@ -162,6 +162,8 @@ async fn serve(
         ending,
     ));
     notify.ready();
+    // Half of the code has done its work by now. Failing costs memory only.
+    let _ = berth_sys::memory::forget_code();
     wait_for_the_end(invocation.on_demand, &engine, &activity).await?;
     notify.stopping();
     // The receiver lives in the task that is awaited next.
