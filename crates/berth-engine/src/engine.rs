@@ -102,6 +102,8 @@ pub(crate) struct Parts {
     pub execs: Execs,
     pub events: Events,
     pub db: Db,
+    /// Held by who takes what a removed container left off the machine: one at a time.
+    pub sweeping: tokio::sync::Mutex<()>,
     /// Ends background work.
     pub closing: CancellationToken,
     warnings: Mutex<Vec<String>>,
@@ -285,6 +287,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
         execs: Execs::default(),
         events: Events::new(),
         db,
+        sweeping: tokio::sync::Mutex::default(),
         closing: CancellationToken::new(),
         warnings: Mutex::new(warnings),
     }));

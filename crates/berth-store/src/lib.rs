@@ -37,6 +37,6 @@ pub use images::{Image, Images, LAYERS_MAX, NewImage};
 pub use layer::{Layer, LayerForm, LayerMounting, LayerTar, Layers};
 pub use lease::Lease;
 pub use records::Records;
-pub use snapshot::{Change, ChangeKind, RootMount, Snapshots};
+pub use snapshot::{Change, ChangeKind, Condemned, RootMount, Snapshots};
 pub use sources::Sources;
 pub use store::{Store, StoreOptions};

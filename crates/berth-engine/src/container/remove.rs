@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use berth_store::Condemned;
+
 use super::kill::{SIGKILL, ended, mark_stopped, send};
 use super::plan::MountKind;
 use super::record::Container;
@@ -98,10 +100,11 @@ pub(crate) async fn finish(engine: &Engine, container: &Arc<Container>) -> Resul
 }
 
 async fn finish_with(engine: &Engine, container: &Arc<Container>, volumes: bool) -> Result<()> {
-    {
+    let condemned = {
         let (engine, container) = (engine.clone(), container.clone());
-        blocking(move || delete(&engine, &container)).await?;
-    }
+        blocking(move || delete(&engine, &container)).await?
+    };
+    sweep(engine, container, condemned);
     engine.0.containers.remove(container);
     engine.0.execs.forget(&container.id);
     super::tell(engine, container, "destroy", BTreeMap::new());
@@ -115,31 +118,40 @@ async fn finish_with(engine: &Engine, container: &Arc<Container>, volumes: bool)
     Ok(())
 }
 
-/// Everything on disk; the record last.
-fn delete(engine: &Engine, container: &Container) -> Result<()> {
-    engine.0.store.snapshots().remove(&container.id)?;
-    for dir in [
-        engine.container_dir(&container.id),
-        engine.task_dir(&container.id),
-    ] {
-        match std::fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io(
-                    format_args!("cannot remove {}", dir.display()),
-                    e,
-                ));
+/// Takes it out of sight; the record last.
+fn delete(engine: &Engine, container: &Container) -> Result<Condemned> {
+    let condemned = engine.0.store.snapshots().condemn(&container.id)?;
+    engine.0.db.remove(Kind::Container, &container.id)?;
+    Ok(condemned)
+}
+
+/// Takes what is left off the machine, one container after the other and while nobody waits. Until
+/// then the trash and the directory of its task tell the next start of it.
+fn sweep(engine: &Engine, container: &Arc<Container>, condemned: Condemned) {
+    let (engine, container) = (engine.clone(), container.clone());
+    tokio::spawn(async move {
+        let _turn = engine.0.sweeping.lock().await;
+        let (parts, id) = (engine.clone(), container.id.clone());
+        let swept = blocking(move || {
+            condemned.finish()?;
+            // Its shim has removed it, unless it was killed.
+            let path = container.read(|r| parts.cgroup_path(r));
+            if let Ok(group) = parts.0.cgroups.open(&path) {
+                group
+                    .remove()
+                    .map_err(|e| Error::internal(format!("cgroup: {e}")))?;
             }
-            _ => {}
+            match std::fs::remove_dir_all(parts.task_dir(&container.id)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::io("cannot remove its directory of the run", e))
+                }
+                _ => Ok(()),
+            }
+        });
+        if let Err(error) = swept.await {
+            tracing::warn!(container.id = %id, %error, "something of a removed container is left");
         }
-    }
-    // Its shim has removed it, unless it was killed.
-    let path = container.read(|r| engine.cgroup_path(r));
-    if let Ok(group) = engine.0.cgroups.open(&path)
-        && let Err(error) = group.remove()
-    {
-        tracing::warn!(container.id = %container.id, %error, "its cgroup could not be removed");
-    }
-    engine.0.db.remove(Kind::Container, &container.id)
+    });
 }
 
 /// Removes the anonymous volumes that were made for a container and that no other uses.

@@ -86,6 +86,28 @@ impl RootMount {
     }
 }
 
+/// Files in the trash that nobody needs.
+#[derive(Debug)]
+#[must_use = "until finished, its bytes stay on disk"]
+pub struct Condemned(Option<PathBuf>);
+
+impl Condemned {
+    /// Takes them off the disk. Blocks: a file system may need milliseconds for each of them.
+    pub fn finish(self) -> Result<()> {
+        match self.0 {
+            None => Ok(()),
+            Some(path) => match remove(&path) {
+                // The collector empties the trash, too.
+                Err(rustix::io::Errno::NOENT) | Ok(()) => Ok(()),
+                Err(e) => Err(Error::io(
+                    format_args!("cannot remove {}", path.display()),
+                    e,
+                )),
+            },
+        }
+    }
+}
+
 impl Snapshots {
     /// The snapshots below `dir`, of which `db` keeps the record. `trash` is on the same file system
     /// and swept at start.
@@ -210,6 +232,27 @@ impl Snapshots {
                 .map_err(|e| Error::io(format_args!("cannot remove {}", path.display()), e))?;
         }
         Ok(())
+    }
+
+    /// Removes the snapshot with all else that its owner keeps in `<root>/containers/<key>`: it is out
+    /// of sight when this returns, and off the disk after [`Condemned::finish`], or at the next start.
+    /// One that is not there is no error.
+    pub fn condemn(&self, key: &str) -> Result<Condemned> {
+        check_key(key)?;
+        let path = self.path(key);
+        let to = self.0.trash.join(durable::unique_name()?);
+        let condemned = match fs::rename(&path, &to) {
+            Ok(()) => Some(to),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => {
+                let what = format_args!("cannot remove {}", path.display());
+                return Err(Error::io(what, e));
+            }
+        };
+        self.0
+            .db
+            .write(|tx| tx.execute("DELETE FROM snapshot WHERE key = ?", [key]))?;
+        Ok(Condemned(condemned))
     }
 
     /// Mounts the snapshot, writable.
