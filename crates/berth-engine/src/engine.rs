@@ -132,6 +132,8 @@ impl Engine {
     /// Ends background work. Containers go on.
     pub async fn shutdown(&self) {
         self.0.closing.cancel();
+        // Turns are given in order: with ours, all that were asked for before are over.
+        drop(self.0.sweeping.lock().await);
         let engine = self.clone();
         let flushed = blocking(move || {
             engine.0.networks.shutdown();
