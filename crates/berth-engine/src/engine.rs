@@ -12,6 +12,7 @@ use berth_runtime::launcher::Launcher;
 use berth_spec::docker::config::{LogConfig, Ulimit};
 use berth_store::{Store, StoreOptions};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::container::plan::Defaults;
 use crate::container::registry::Containers;
@@ -102,8 +103,9 @@ pub(crate) struct Parts {
     pub execs: Execs,
     pub events: Events,
     pub db: Db,
-    /// Held by who takes what a removed container left off the machine: one at a time.
-    pub sweeping: tokio::sync::Mutex<()>,
+    /// Those who take what removed containers left off the machine. One at a time does, with its turn.
+    pub sweeps: TaskTracker,
+    pub turn: tokio::sync::Mutex<()>,
     /// Ends background work.
     pub closing: CancellationToken,
     warnings: Mutex<Vec<String>>,
@@ -132,8 +134,8 @@ impl Engine {
     /// Ends background work. Containers go on.
     pub async fn shutdown(&self) {
         self.0.closing.cancel();
-        // Turns are given in order: with ours, all that were asked for before are over.
-        drop(self.0.sweeping.lock().await);
+        self.0.sweeps.close();
+        self.0.sweeps.wait().await;
         let engine = self.clone();
         let flushed = blocking(move || {
             engine.0.networks.shutdown();
@@ -289,7 +291,8 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
         execs: Execs::default(),
         events: Events::new(),
         db,
-        sweeping: tokio::sync::Mutex::default(),
+        sweeps: TaskTracker::new(),
+        turn: tokio::sync::Mutex::default(),
         closing: CancellationToken::new(),
         warnings: Mutex::new(warnings),
     }));

@@ -129,8 +129,9 @@ fn delete(engine: &Engine, container: &Container) -> Result<Condemned> {
 /// then the trash and the directory of its task tell the next start of it.
 fn sweep(engine: &Engine, container: &Arc<Container>, condemned: Condemned) {
     let (engine, container) = (engine.clone(), container.clone());
-    tokio::spawn(async move {
-        let _turn = engine.0.sweeping.lock().await;
+    let sweeps = engine.0.sweeps.clone();
+    sweeps.spawn(async move {
+        let _turn = engine.0.turn.lock().await;
         let (parts, id) = (engine.clone(), container.id.clone());
         let swept = blocking(move || {
             condemned.finish()?;
