@@ -6,6 +6,7 @@
 Each engine is driven by its own command line (`berth`, `docker`), as users do; CPU is what the engine, its helpers, the
 command line and the containers charged to the engine's cpuacct group, or on pure cgroup v2 to its group there.
 """
+import glob
 import os
 import shutil
 import signal
@@ -127,6 +128,9 @@ class Engine:
         time.sleep(0.5)
         try:
             self.group.remove()
+            # dockerd leaves its parent group in the other trees.
+            for path in glob.glob(f"/sys/fs/cgroup/*/berth-bench-{self.name}"):
+                os.rmdir(path)
         except OSError as e:
             print(f"left behind: {e}", file=sys.stderr)
 
