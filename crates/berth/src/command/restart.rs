@@ -1,23 +1,14 @@
 //! `restart`.
 
-use super::each::each;
+use super::stop::Ending;
 use super::{Takes, Verb};
 use crate::cli::Cli;
-use crate::failure::{Failure, Outcome};
-use crate::option::value;
+use crate::failure::Outcome;
 
 #[derive(Debug, clap::Args)]
 pub struct Restart {
-    /// Signal to send to the container
-    #[arg(short, long, value_name = "string", default_value = "")]
-    signal: String,
-    /// Seconds to wait before killing the container
-    #[arg(short, long, value_name = "int", value_parser = value::int)]
-    timeout: Option<i64>,
-    /// Seconds to wait before killing the container (deprecated: use --timeout)
-    #[arg(long, value_name = "int", value_parser = value::int, hide = true)]
-    time: Option<i64>,
-    words: Vec<String>,
+    #[command(flatten)]
+    ending: Ending,
 }
 
 impl Verb for Restart {
@@ -25,29 +16,6 @@ impl Verb for Restart {
     const TAKES: Takes = Takes::AtLeast(1);
 
     async fn run(self, cli: &Cli) -> Outcome {
-        if self.timeout.is_some() && self.time.is_some() {
-            return Err(Failure::new(
-                "conflicting options: cannot specify both --timeout and --time",
-            ));
-        }
-        if self.time.is_some() {
-            eprintln!("Flag --time has been deprecated, use --timeout instead");
-        }
-        let client = cli.client().await?;
-        let timeout = self
-            .timeout
-            .or(self.time)
-            .map(|seconds| seconds.to_string());
-        let (timeout, signal) = (timeout.as_deref().unwrap_or(""), &self.signal);
-        each(&self.words, |word| async move {
-            client
-                .post(format!("/containers/{word}/restart"))
-                .query("t", timeout)
-                .query("signal", signal)
-                .done()
-                .await
-                .map(|()| word)
-        })
-        .await
+        self.ending.ask(cli, "restart").await
     }
 }

@@ -1,4 +1,4 @@
-//! `stop`.
+//! `stop`, and what `restart` shares with it: how a container is made to end.
 
 use super::each::each;
 use super::{Takes, Verb};
@@ -6,8 +6,9 @@ use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
 use crate::option::value;
 
+/// What `stop` and `restart` are told, and on whom.
 #[derive(Debug, clap::Args)]
-pub struct Stop {
+pub struct Ending {
     /// Signal to send to the container
     #[arg(short, long, value_name = "string", default_value = "")]
     signal: String,
@@ -20,11 +21,9 @@ pub struct Stop {
     words: Vec<String>,
 }
 
-impl Verb for Stop {
-    const ARGUMENTS: &'static str = "[OPTIONS] CONTAINER [CONTAINER...]";
-    const TAKES: Takes = Takes::AtLeast(1);
-
-    async fn run(self, cli: &Cli) -> Outcome {
+impl Ending {
+    /// Asks the engine to do `verb` with each container, and prints those that it was done with.
+    pub async fn ask(self, cli: &Cli, verb: &str) -> Outcome {
         if self.timeout.is_some() && self.time.is_some() {
             return Err(Failure::new(
                 "conflicting options: cannot specify both --timeout and --time",
@@ -41,7 +40,7 @@ impl Verb for Stop {
         let (timeout, signal) = (timeout.as_deref().unwrap_or(""), &self.signal);
         each(&self.words, |word| async move {
             client
-                .post(format!("/containers/{word}/stop"))
+                .post(format!("/containers/{word}/{verb}"))
                 .query("t", timeout)
                 .query("signal", signal)
                 .done()
@@ -49,5 +48,20 @@ impl Verb for Stop {
                 .map(|()| word)
         })
         .await
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Stop {
+    #[command(flatten)]
+    ending: Ending,
+}
+
+impl Verb for Stop {
+    const ARGUMENTS: &'static str = "[OPTIONS] CONTAINER [CONTAINER...]";
+    const TAKES: Takes = Takes::AtLeast(1);
+
+    async fn run(self, cli: &Cli) -> Outcome {
+        self.ending.ask(cli, "stop").await
     }
 }
