@@ -26,6 +26,29 @@ _PROGRAM() {
 complete -o default -F _PROGRAM PROGRAM
 "#;
 
+/// The quotes and the `(@)` keep an empty last word, which asks for everything that may come next.
+const ZSH: &str = r#"#compdef PROGRAM
+_PROGRAM() {
+    local -a found
+    found=("${(@f)$(PROGRAM __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    if [[ -n "$found" ]]; then compadd -a found; else _files; fi
+}
+if [ "$funcstack[1]" = _PROGRAM ]; then _PROGRAM "$@"; else compdef _PROGRAM PROGRAM; fi
+"#;
+
+const FISH: &str = r#"# fish completion of PROGRAM
+function __PROGRAM_complete
+    set -l words (commandline -opc) (commandline -ct)
+    set -l found (PROGRAM __complete -- $words[2..-1] 2>/dev/null)
+    if set -q found[1]
+        printf '%s\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
+end
+complete -c PROGRAM -f -a '(__PROGRAM_complete)'
+"#;
+
 #[derive(Debug, clap::Args)]
 pub struct Completion {
     words: Vec<String>,
@@ -39,12 +62,8 @@ impl Verb for Completion {
         let program = cli.program;
         let script = match self.words[0].as_str() {
             "bash" => BASH.replace("PROGRAM", program),
-            "zsh" => format!(
-                "#compdef {program}\n_{program}() {{\n    local -a found\n    found=(${{(f)\"$({program} __complete -- ${{words[2,CURRENT]}} 2>/dev/null)\"}})\n    if (( $#found )); then compadd -a found; else _files; fi\n}}\nif [ \"$funcstack[1]\" = _{program} ]; then _{program} \"$@\"; else compdef _{program} {program}; fi\n"
-            ),
-            "fish" => format!(
-                "# fish completion of {program}\nfunction __{program}_complete\n    set -l words (commandline -opc) (commandline -ct)\n    {program} __complete -- $words[2..-1] 2>/dev/null\nend\ncomplete -c {program} -a '(__{program}_complete)'\n"
-            ),
+            "zsh" => ZSH.replace("PROGRAM", program),
+            "fish" => FISH.replace("PROGRAM", program),
             other => {
                 return Err(Failure::new(format!(
                     "completion: unknown shell {other:?}: must be one of \"bash\", \"zsh\" or \"fish\""
