@@ -14,7 +14,7 @@ use berth_store::{Store, StoreOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::container::plan::Defaults;
+use crate::container::plan::{Defaults, Machine};
 use crate::container::registry::Containers;
 use crate::crossing::blocking;
 use crate::db::{Db, Kind};
@@ -315,8 +315,19 @@ fn defaults(options: &EngineOptions, cgroup_v2: bool) -> Defaults {
         },
         shm_size: i64::try_from(shm_size).unwrap_or(i64::MAX),
         ulimits: options.ulimits.clone(),
-        cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        machine: Machine {
+            cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+            memory_node: memory_node(),
+        },
         cgroup_v2,
         init: options.init,
     }
+}
+
+/// The highest node that has memory; machines without a list of them have one.
+fn memory_node() -> u32 {
+    std::fs::read_to_string("/sys/devices/system/node/has_memory")
+        .ok()
+        .and_then(|text| text.trim().rsplit(['-', ',']).next()?.parse().ok())
+        .unwrap_or(0)
 }

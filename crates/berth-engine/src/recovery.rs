@@ -131,7 +131,9 @@ pub(crate) async fn take_up(engine: &Engine, found: Found) {
             Some(FoundTask::Gone) => {
                 let exit = Exit {
                     code: UNSEEN,
+                    signal: None,
                     oom: false,
+                    unseen: true,
                     at: Timestamp::now(),
                 };
                 exit::ended(engine, &container, exit).await;

@@ -164,7 +164,7 @@ struct Started {
 fn start(engine: &Engine, request: StepRequest, stream: OwnedFd) -> Result<Started> {
     let mut undo = Undo::new();
     let record = record(&request)?;
-    check_limits(&record.host, engine.0.defaults.cpus)?;
+    check_limits(&record.host, engine.0.defaults.machine)?;
     let network = NetworkMode::parse(&record.host.network_mode)?;
     let dir = engine.task_dir(&request.id);
     make_dir(&dir, 0o700)?;

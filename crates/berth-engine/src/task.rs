@@ -24,7 +24,11 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) struct Exit {
     /// 128 + n after signal n.
     pub code: i64,
+    pub signal: Option<i32>,
+    /// The kernel killed something of it for want of memory.
     pub oom: bool,
+    /// Nobody was there; the code is made up.
+    pub unseen: bool,
     pub at: Timestamp,
 }
 
@@ -32,7 +36,9 @@ impl From<ExitStatus> for Exit {
     fn from(status: ExitStatus) -> Self {
         Self {
             code: i64::from(status.code),
+            signal: status.signal,
             oom: status.oom_killed,
+            unseen: false,
             at: status.at,
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod engine;
 pub mod http;
+pub mod line;
 pub mod registry;
 pub mod rootfs;
 pub mod wait;

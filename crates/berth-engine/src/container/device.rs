@@ -123,8 +123,12 @@ fn node(path: &Path, inside: &str) -> std::io::Result<Option<Device>> {
 
 /// The numbers of a block device, for limits.
 pub(crate) fn numbers(path: &str) -> Result<(i64, i64)> {
-    let meta = std::fs::metadata(path)
-        .map_err(|e| Error::invalid(format!("cannot find the device {path}: {e}")))?;
+    let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::invalid(format!("stat {path}: no such file or directory"))
+        }
+        _ => Error::invalid(format!("stat {path}: {e}")),
+    })?;
     if !meta.file_type().is_block_device() {
         return Err(Error::invalid(format!("{path} is no block device")));
     }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::record::{Container, Record};
 use super::state::{Happening, Status};
-use super::{RemoveOptions, start};
+use super::{RemoveOptions, cause, start};
 use crate::crossing::blocking;
 use crate::task::{Exit, Task};
 use crate::{Engine, ErrorKind, Result};
@@ -46,9 +46,14 @@ pub(crate) async fn ended(engine: &Engine, container: &Arc<Container>, exit: Exi
         true => Happening::WillRestart,
         false => Happening::Exited,
     };
+    let cause = match exit.unseen {
+        true => cause::UNSEEN.to_owned(),
+        false => cause::of(&before, exit),
+    };
     let kept = container.happen(&engine.0.db, happening, |record| {
         let life = &mut record.life;
         life.pid = 0;
+        life.cause = cause;
         life.exit_code = exit.code;
         life.oom_killed = exit.oom;
         life.finished = Some(exit.at);

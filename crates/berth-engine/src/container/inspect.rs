@@ -101,7 +101,10 @@ fn state(record: &Record) -> ContainerState {
         dead: status == Status::Dead,
         pid: i64::from(life.pid),
         exit_code: life.exit_code,
-        error: life.error.clone(),
+        error: match life.error.as_str() {
+            "" => life.cause.clone(),
+            error => error.to_owned(),
+        },
         started_at: time::text(life.started),
         finished_at: time::text(life.finished),
         health: record.health.clone(),

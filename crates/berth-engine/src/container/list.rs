@@ -365,7 +365,16 @@ fn status_text(record: &Record) -> String {
             )
         }
         Status::Removing => "Removal In Progress".to_owned(),
-        Status::Exited => format!("Exited ({}) {} ago", life.exit_code, since(life.finished)),
+        Status::Exited if life.cause.is_empty() => {
+            format!("Exited ({}) {} ago", life.exit_code, since(life.finished))
+        }
+        // What programs look for comes first.
+        Status::Exited => format!(
+            "Exited ({}) {} ago: {}",
+            life.exit_code,
+            since(life.finished),
+            life.cause
+        ),
         Status::Dead => "Dead".to_owned(),
     }
 }

@@ -1,6 +1,7 @@
 //! Containers: one file a verb.
 
 mod attach;
+pub(crate) mod cause;
 mod changes;
 mod commit;
 mod copy;

@@ -59,6 +59,9 @@ pub(crate) struct Life {
     pub exit_code: i64,
     /// Why it could not be started.
     pub error: String,
+    /// Why it ended, where that is more than its own exit ([`super::cause`]).
+    #[serde(default)]
+    pub cause: String,
     pub oom_killed: bool,
     pub restart_count: i64,
     /// A user ended it: the restart policy does not apply.
@@ -74,6 +77,7 @@ pub(crate) struct Pulse {
     pub removed: bool,
     pub exit_code: i64,
     pub error: String,
+    pub cause: String,
     pub health: String,
 }
 
@@ -189,6 +193,7 @@ impl Container {
             pulse.running = life.status.running();
             pulse.exit_code = life.exit_code;
             pulse.error = life.error.clone();
+            pulse.cause = life.cause.clone();
             pulse.exits += u64::from(matches!(
                 happening,
                 Happening::Exited | Happening::WillRestart

@@ -76,6 +76,7 @@ fn begin(
         life.started = Some(Timestamp::now());
         life.exit_code = 0;
         life.error.clear();
+        life.cause.clear();
         life.oom_killed = false;
         life.stopped_by_user = false;
         if fresh {
@@ -114,6 +115,7 @@ async fn failed(engine: &Engine, container: &Arc<Container>, error: &Error) {
     let kept = container.change(&engine.0.db, |record| {
         record.life.exit_code = code;
         record.life.error.clone_from(&text);
+        record.life.cause.clear();
         record.life.pid = 0;
     });
     if let Err(error) = kept {

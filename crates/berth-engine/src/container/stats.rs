@@ -84,7 +84,7 @@ async fn take(engine: &Engine, container: &Arc<Container>) -> Result<Stats> {
     };
     let path = container.read(|r| engine.cgroup_path(r));
     let own_network = container.read(|r| r.sandbox.is_some());
-    let (cgroups, cpus) = (engine.0.cgroups.clone(), engine.0.defaults.cpus);
+    let (cgroups, cpus) = (engine.0.cgroups.clone(), engine.0.defaults.machine.cpus);
     blocking(move || {
         let group = cgroups
             .open(&path)

@@ -41,7 +41,7 @@ pub async fn update(engine: &Engine, id: &str, changes: Resources) -> Result<Upd
         .map_err(|e| e.context(format_args!("Cannot update container {id}")))?;
     let mut host = before;
     apply(&mut host, &changes);
-    let mut warnings = check_limits(&host, engine.0.defaults.cpus)?;
+    let mut warnings = check_limits(&host, engine.0.defaults.machine)?;
     adapt_limits(&mut host);
     if status.alive() {
         let mut resources = linux_resources(&host, &device::numbers)?;

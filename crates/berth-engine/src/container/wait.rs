@@ -60,6 +60,7 @@ impl Waiting {
                 error: (!pulse.error.is_empty() && !pulse.removed).then(|| WaitError {
                     message: pulse.error.clone(),
                 }),
+                cause: pulse.cause.clone(),
             },
             // The sender lives as long as the container that is held here.
             Err(_) => WaitResponse::default(),

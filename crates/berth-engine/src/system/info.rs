@@ -66,7 +66,7 @@ pub async fn info(engine: &Engine) -> Result<SystemInfo> {
         architecture: machine(&text(uname.machine())),
         index_server_address: "https://index.docker.io/v1/".to_owned(),
         registry_config: Some(registries(engine)),
-        ncpu: i64::from(engine.0.defaults.cpus),
+        ncpu: i64::from(engine.0.defaults.machine.cpus),
         mem_total: i64::try_from(memory).unwrap_or(i64::MAX),
         docker_root_dir: settings.root.display().to_string(),
         http_proxy: proxy("HTTP_PROXY"),

@@ -233,6 +233,9 @@ wire! {
         pub status_code: i64,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub error: Option<WaitError>,
+        /// Why it ended, where that is more than its own exit. Docker has no such field.
+        #[serde(skip_serializing_if = "crate::docker::zero")]
+        pub cause: String,
     }
 
     /// Why waiting failed.

@@ -314,6 +314,18 @@ fn some<T: Clone>(list: &[T]) -> Option<Vec<T>> {
 }
 
 impl ContainerOptions {
+    /// An option that Docker has for containers of another system.
+    pub fn of_another_system(&self) -> Option<&'static str> {
+        [
+            ("cpu-count", self.cpu_count.is_some()),
+            ("cpu-percent", self.cpu_percent.is_some()),
+            ("io-maxbandwidth", self.io_maxbandwidth.is_some()),
+            ("io-maxiops", self.io_maxiops.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
+    }
+
     /// The body of `POST /containers/create`. `proxies` are variables that the user's own
     /// override.
     pub fn body(

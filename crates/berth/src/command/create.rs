@@ -49,6 +49,7 @@ impl Verb for Create {
     const FIRST_WORD_ENDS_OPTIONS: bool = true;
 
     async fn run(self, cli: &Cli) -> Outcome {
+        check_system(&self.container)?;
         check_pull(&self.pull).map_err(|e| Failure::with_code(125, cli.with_help(e, "create")))?;
         let client = cli.client().await?;
         let body = body(cli, &self.container, &self.words)
@@ -67,6 +68,16 @@ pub fn check_pull(value: &str) -> Result<(), String> {
         Err(format!(
             "invalid pull option: '{value}': must be one of \"always\", \"missing\" or \"never\""
         ))
+    }
+}
+
+/// Refuses what containers of this system cannot have.
+pub fn check_system(options: &ContainerOptions) -> Outcome {
+    match options.of_another_system() {
+        None => Ok(()),
+        Some(name) => Err(Failure::new(format!(
+            "\"--{name}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"
+        ))),
     }
 }
 

@@ -10,6 +10,9 @@ use crate::failure::{Failure, Outcome};
 use crate::terminal::signals;
 use crate::terminal::size::{self, Size};
 
+/// The exit code of what the kernel killed: 128 and SIGKILL.
+const OUT_OF_MEMORY: i64 = 137;
+
 /// A task that ends with this value.
 pub struct Background(JoinHandle<()>);
 
@@ -116,7 +119,13 @@ pub async fn wait_in_background(client: &Client, id: &str, condition: &str) -> O
 pub async fn exit_code(waiter: Waiter) -> i64 {
     let failed = match waiter.await {
         Ok(Ok(answer)) => match answer.error.filter(|e| !e.message.is_empty()) {
-            None => return answer.status_code,
+            None => {
+                // A bare 137 tells nobody anything.
+                if answer.status_code == OUT_OF_MEMORY && answer.cause.contains("memory") {
+                    eprintln!("berth: the container was killed: {}", answer.cause);
+                }
+                return answer.status_code;
+            }
             Some(error) => error.message,
         },
         Ok(Err(e)) => e.message(),

@@ -43,6 +43,7 @@ impl Verb for Run {
 
     async fn run(self, cli: &Cli) -> Outcome {
         let wrong = |e: String| Failure::with_code(125, cli.with_help(e, "run"));
+        create::check_system(&self.container)?;
         create::check_pull(&self.pull).map_err(wrong)?;
         let mut body = create::body(cli, &self.container, &self.words).map_err(wrong)?;
         if self.detach {

@@ -32,9 +32,18 @@ pub(crate) use resources::{
     adapt_limits, check_device_access, check_limits, linux_resources, rlimits,
 };
 pub(crate) use security::{SeccompChoice, SecurityOptions};
-pub(crate) use validate::{check_restart_policy, parse_signal};
+pub(crate) use validate::{check_restart_policy, parse_signal, signal_name};
 
 use crate::{Error, Result};
+
+/// What the machine has that containers can be bound to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Machine {
+    /// Processors.
+    pub cpus: u32,
+    /// The highest of the nodes that have memory.
+    pub memory_node: u32,
+}
 
 /// What the engine adds where nothing is asked for.
 #[derive(Debug, Clone, Default)]
@@ -42,8 +51,7 @@ pub(crate) struct Defaults {
     pub log: LogConfig,
     pub shm_size: i64,
     pub ulimits: Vec<Ulimit>,
-    /// Processors of the machine.
-    pub cpus: u32,
+    pub machine: Machine,
     /// Whether cgroups are of version 2: containers have a cgroup namespace then.
     pub cgroup_v2: bool,
     pub init: bool,

@@ -7,6 +7,7 @@ use berth_spec::oci::runtime::{
     WeightDevice,
 };
 
+use super::Machine;
 use crate::{Error, Result};
 
 /// Least memory limit, in bytes.
@@ -28,8 +29,8 @@ pub(crate) fn adapt_limits(host: &mut HostConfig) {
     }
 }
 
-/// Checks limits; answers warnings. `cpus` is how many processors there are.
-pub(crate) fn check_limits(host: &HostConfig, cpus: u32) -> Result<Vec<String>> {
+/// Checks limits; answers warnings.
+pub(crate) fn check_limits(host: &HostConfig, machine: Machine) -> Result<Vec<String>> {
     let refused = |text: &str| Err(Error::invalid(text));
     let mut warnings = Vec::new();
     let (memory, swap, reservation) = (host.memory, host.memory_swap, host.memory_reservation);
@@ -62,7 +63,7 @@ pub(crate) fn check_limits(host: &HostConfig, cpus: u32) -> Result<Vec<String>> 
     if host.oom_kill_disable == Some(true) && memory == 0 {
         warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".to_owned());
     }
-    check_cpu(host, cpus)?;
+    check_cpu(host, machine)?;
     if host.blkio_weight > 0 && !(10..=1000).contains(&host.blkio_weight) {
         return refused("Range of blkio weight is from 10 to 1000");
     }
@@ -84,7 +85,8 @@ pub(crate) fn check_limits(host: &HostConfig, cpus: u32) -> Result<Vec<String>> 
     Ok(warnings)
 }
 
-fn check_cpu(host: &HostConfig, cpus: u32) -> Result<()> {
+fn check_cpu(host: &HostConfig, machine: Machine) -> Result<()> {
+    let Machine { cpus, memory_node } = machine;
     let refused = |text: &str| Err(Error::invalid(text));
     if host.nano_cpus > 0 {
         if host.cpu_period > 0 {
@@ -133,6 +135,18 @@ fn check_cpu(host: &HostConfig, cpus: u32) -> Result<()> {
             "Requested CPUs are not available - requested {}, available: 0-{}",
             host.cpuset_cpus,
             cpus.saturating_sub(1)
+        )));
+    }
+    if !host.cpuset_mems.is_empty()
+        && parse_set(&host.cpuset_mems).is_some_and(|highest| highest > memory_node)
+    {
+        let available = match memory_node {
+            0 => "0".to_owned(),
+            node => format!("0-{node}"),
+        };
+        return Err(Error::invalid(format!(
+            "Requested memory nodes are not available - requested {}, available: {available}",
+            host.cpuset_mems
         )));
     }
     Ok(())
@@ -333,7 +347,15 @@ mod tests {
     #[test]
     fn refusals() {
         type Change = fn(&mut HostConfig);
-        let cases: [(Change, &str); 9] = [
+        let machine = Machine {
+            cpus: 2,
+            memory_node: 0,
+        };
+        let cases: [(Change, &str); 10] = [
+            (
+                |h| h.cpuset_mems = "0-1".to_owned(),
+                "Requested memory nodes are not available - requested 0-1, available: 0",
+            ),
             (
                 |h| h.memory = 4 << 20,
                 "Minimum memory limit allowed is 6MB",
@@ -374,9 +396,13 @@ mod tests {
         for (change, text) in cases {
             let mut host = HostConfig::default();
             change(&mut host);
-            assert_eq!(check_limits(&host, 2).unwrap_err().to_string(), text);
+            assert_eq!(check_limits(&host, machine).unwrap_err().to_string(), text);
         }
-        assert!(check_limits(&HostConfig::default(), 2).unwrap().is_empty());
+        assert!(
+            check_limits(&HostConfig::default(), machine)
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]

@@ -24,7 +24,10 @@ fn defaults() -> Defaults {
             config: BTreeMap::new(),
         },
         shm_size: 64 << 20,
-        cpus: 2,
+        machine: Machine {
+            cpus: 2,
+            memory_node: 0,
+        },
         ..Defaults::default()
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn check(
             request.driver
         )));
     }
-    resources::check_limits(host, defaults.cpus)
+    resources::check_limits(host, defaults.machine)
 }
 
 fn check_config(config: &ContainerConfig) -> Result<()> {
@@ -260,6 +260,14 @@ const SIGNALS: [&str; 31] = [
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
+
+/// A signal's name, `SIGTERM` say; `signal 40` where it has none.
+pub(crate) fn signal_name(signal: i32) -> String {
+    let name = usize::try_from(signal - 1)
+        .ok()
+        .and_then(|n| SIGNALS.get(n));
+    name.map_or_else(|| format!("signal {signal}"), |name| format!("SIG{name}"))
+}
 
 /// Reads a signal: a number, or a name with or without `SIG`.
 pub(crate) fn parse_signal(text: &str) -> Result<i32> {
