@@ -215,6 +215,7 @@ fn start(engine: &Engine, request: StepRequest, stream: OwnedFd) -> Result<Start
         spec,
         root,
         netns,
+        userns: None,
         sources,
         open_stdin: false,
         stdin_once: false,

@@ -54,6 +54,8 @@ pub(crate) struct TaskRequest {
     pub root: OwnedFd,
     /// The sandbox; none in the host's network.
     pub netns: Option<OwnedFd>,
+    /// The user namespace; none where it is the host's.
+    pub userns: Option<OwnedFd>,
     /// Detached mounts or `O_PATH` handles, by position in the document's mounts.
     pub sources: Vec<(usize, OwnedFd)>,
     pub open_stdin: bool,
@@ -156,6 +158,7 @@ impl Tasks {
         let fds = TaskFds {
             root: request.root,
             netns: request.netns,
+            userns: request.userns,
             sources: request.sources,
             attach,
         };

@@ -20,5 +20,6 @@ pub mod seccomp;
 mod seccomp_filter;
 mod shim;
 pub mod task;
+mod user_namespace;
 
 pub use error::{Error, ErrorKind, Result};

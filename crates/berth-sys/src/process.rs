@@ -21,6 +21,7 @@ pub const NEW_USER: u64 = 0x1000_0000;
 pub const NEW_PID: u64 = 0x2000_0000;
 pub const NEW_NETWORK: u64 = 0x4000_0000;
 const PIDFD: u64 = 0x1000;
+const PARENT: u64 = 0x8000;
 const INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Where a process goes on after it was copied.
@@ -68,14 +69,28 @@ pub fn is_single_threaded() -> io::Result<bool> {
 /// # Errors
 /// `EBUSY` in a process with threads, else clone3(2).
 pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+    clone_as(namespaces, libc::SIGCHLD as u64, cgroup)
+}
+
+/// The same, but the copy is a child of the calling process's parent, which is told of its end and
+/// waits for it: a sibling that was born elsewhere.
+///
+/// # Errors
+/// As [`clone3`]; `EINVAL` for the first process of a PID namespace.
+pub fn clone_sibling(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+    // The signal that tells of its end is then that of the calling process.
+    clone_as(namespaces | PARENT, 0, cgroup)
+}
+
+fn clone_as(flags: u64, exit_signal: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
     if !is_single_threaded()? {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     let mut pidfd: libc::c_int = -1;
     let mut args = CloneArgs {
-        flags: namespaces | PIDFD,
+        flags: flags | PIDFD,
         pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        exit_signal,
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {

@@ -72,6 +72,7 @@ pub(super) fn launch(
         spec,
         root,
         netns,
+        userns: None,
         sources,
         open_stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,

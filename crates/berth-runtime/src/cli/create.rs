@@ -187,7 +187,7 @@ fn make_in(
             bundle,
             filter: filter.as_ref(),
             root: tree,
-            netns: None,
+            given: init::Given::default(),
             sources: Vec::new(),
             cgroup: &cgroup,
             stdio: if terminal {

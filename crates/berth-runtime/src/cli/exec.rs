@@ -151,6 +151,7 @@ fn start(saved: &Saved, process: &Process, given: &Given) -> Result<init::Starte
             },
             pid_namespace: has(NamespaceKind::Pid).then_some(pids.as_fd()),
             own_user: has(NamespaceKind::User),
+            own_time: has(NamespaceKind::Time),
             cgroup: &saved.open_cgroup()?,
             stdio: if process.terminal {
                 Stdio::Terminal

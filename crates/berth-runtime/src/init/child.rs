@@ -35,12 +35,17 @@ fn climb(
 ) -> Result<Infallible> {
     let own_user = plan.namespaces.own_user();
     let score = plan.process.oom_score_adj.filter(|_| !own_user);
+    let indirect = plan.namespaces.indirect();
+    if indirect {
+        // The parent learns of us first.
+        channel.await_go()?;
+    }
     begin(world, plan.bound_to_parent, score, channel)?;
     join_cgroup(&plan)?;
-    plan.namespaces.enter()?;
+    if !indirect {
+        plan.namespaces.enter()?;
+    }
     if own_user {
-        // The parent writes the maps; then we are root of the new namespace.
-        channel.await_go()?;
         become_root()?;
     }
     if plan.namespaces.new_cgroup {
@@ -180,7 +185,7 @@ fn standard_streams(plan: &mut Plan, tree: &rootfs::Tree, channel: &Channel) -> 
 /// What is done with root's rights inside the root, before they are given up.
 pub(super) fn prepare(process: &mut ProcessPlan, root: &RootFd) -> Result<CString> {
     identity::limit(&process.rlimits)?;
-    console::give(process.uid)?;
+    console::give_own(process.uid)?;
     if !process.has_home {
         let home = program::home(root, process.uid);
         let variable = CString::new(format!("HOME={home}"));

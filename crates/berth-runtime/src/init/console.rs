@@ -55,13 +55,19 @@ pub(super) fn take(slave: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Lets the user who runs the program open its standard streams again by their names.
-pub(super) fn give(uid: u32) -> Result<()> {
-    let user = Some(Uid::from_raw(uid));
-    for stream in [
+pub(super) fn give_own(uid: u32) -> Result<()> {
+    let own = [
         rustix::stdio::stdin(),
         rustix::stdio::stdout(),
         rustix::stdio::stderr(),
-    ] {
+    ];
+    give(own, uid)
+}
+
+/// The same for streams that it will have.
+pub(super) fn give(streams: [BorrowedFd<'_>; 3], uid: u32) -> Result<()> {
+    let user = Some(Uid::from_raw(uid));
+    for stream in streams {
         let stat = fstat(stream).context(|| "standard streams".to_owned())?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let own = kind == FileType::Fifo

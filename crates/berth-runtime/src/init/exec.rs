@@ -7,7 +7,7 @@ use std::path::Path;
 use berth_spec::oci::runtime::Process;
 use berth_sys::process::{self as sys, Forked};
 use berth_sys::root::RootFd;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, openat};
 use rustix::process::Pid;
 use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
@@ -15,11 +15,12 @@ use rustix::thread::{
 
 use super::message::{self, Channel, FromChild};
 use super::process::ProcessPlan;
-use super::{Started, Stdio, child, console, end, listen, take_stdio};
+use super::{Started, Stdio, child, console, end, give_streams, identity, listen, take_stdio};
 use crate::cgroup::{Cgroup, Join};
 use crate::error::{Context, Error, Result};
 use crate::launcher::World;
 use crate::seccomp_filter::Filter;
+use crate::user_namespace;
 
 /// Whose namespaces are joined.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,7 @@ pub(crate) struct Exec<'a> {
     /// Its PID namespace, if that is not ours.
     pub pid_namespace: Option<BorrowedFd<'a>>,
     pub own_user: bool,
+    pub own_time: bool,
     pub cgroup: &'a Cgroup,
     pub stdio: Stdio,
     pub bound_to_parent: bool,
@@ -56,6 +58,16 @@ pub(crate) fn start(world: &World, exec: Exec<'_>) -> Result<Started> {
         )?),
         Stdio::Files(_) => None,
     };
+    if exec.own_user {
+        let process = exec.container.pid.as_raw_pid().to_string();
+        give_streams(world, &process, plan.uid, &exec.stdio)?;
+        if let Some((_, slave)) = &pair {
+            // It is made by who is not known in the container.
+            let root = user_namespace::uid_outside(&world.procfs, &process, 0)?;
+            let root = root.map(Uid::from_raw);
+            fchown(slave, root, None::<Gid>).context(|| "the terminal".to_owned())?;
+        }
+    }
     let (parent_end, child_end) = message::pair()?;
     if let Some(namespace) = exec.pid_namespace {
         move_into_link_name_space(namespace, Some(LinkNameSpaceType::ProcessID))
@@ -144,6 +156,11 @@ fn climb(
         | ThreadNameSpaceType::CONTROL_GROUP;
     if exec.own_user {
         namespaces |= ThreadNameSpaceType::USER;
+        // They cannot be raised from inside.
+        identity::limit(&plan.rlimits)?;
+    }
+    if exec.own_time {
+        namespaces |= ThreadNameSpaceType::TIME;
     }
     move_into_thread_name_spaces(exec.container.pidfd, namespaces)
         .context(|| "joining the container's namespaces".to_owned())?;

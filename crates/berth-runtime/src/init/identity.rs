@@ -1,7 +1,7 @@
 //! Becoming who the program runs as. Runs in the container, last.
 
 use berth_sys::seccomp;
-use rustix::process::{Resource, setrlimit};
+use rustix::process::{Pid, Resource, getrlimit, prlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, capabilities, clear_ambient_capability_set,
     configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
@@ -20,6 +20,27 @@ const CAPABILITIES: u32 = 64;
 pub(super) fn limit(rlimits: &[(Resource, rustix::process::Rlimit)]) -> Result<()> {
     for (resource, limit) in rlimits {
         setrlimit(*resource, *limit).context(|| format!("error setting rlimit {resource:?}"))?;
+    }
+    Ok(())
+}
+
+/// Raises the hard limits of a process that may not do so itself, as far as it will set them.
+pub(super) fn raise_limits(
+    process: Pid,
+    rlimits: &[(Resource, rustix::process::Rlimit)],
+) -> Result<()> {
+    let above = |asked: Option<u64>, now: Option<u64>| match (asked, now) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(asked), Some(now)) => asked > now,
+    };
+    for (resource, limit) in rlimits {
+        let mut now = getrlimit(*resource);
+        if above(limit.maximum, now.maximum) {
+            now.maximum = limit.maximum;
+            prlimit(Some(process), *resource, now)
+                .context(|| format!("error setting rlimit {resource:?}"))?;
+        }
     }
     Ok(())
 }

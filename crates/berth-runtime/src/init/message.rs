@@ -3,7 +3,7 @@
 //! ```text
 //! parent                                   child
 //!   clone3 ─────────────────────────────────▶
-//!   (ID maps written) Go ───────────────────▶ only with a user namespace
+//!   ◀──────────────────────── Born, Go ▶   from the one that goes ahead, if the way is indirect
 //!   ◀─────────────────────────────────── Hooks, Go ▶   only with hooks of that point
 //!   ◀──────────────────────────────── Terminal   its master, only with a terminal
 //!   ◀─────────────────────────────────── Ready, Go ▶   only where the start is to wait
@@ -26,6 +26,10 @@ const MESSAGE_MAX: usize = 16 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromChild {
+    /// From the one that goes ahead: the process is there, with this number.
+    Born {
+        pid: i32,
+    },
     /// Namespaces are there; the program's root is not yet.
     Hooks,
     /// With a descriptor: the terminal's master.

@@ -5,6 +5,7 @@
 //! (`child`) while the parent listens (`message` draws what they say). Whoever calls is single-threaded, so that the copy
 //! may go on with ordinary code.
 
+mod ahead;
 mod child;
 mod console;
 mod copy_up;
@@ -20,14 +21,14 @@ mod plan;
 mod process;
 mod program;
 mod rootfs;
-mod sysctl;
+pub(crate) mod sysctl;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use berth_spec::oci::runtime::{Spec, Status};
 use berth_sys::process::{self as sys, Forked};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, Resource, Rlimit, WaitId, WaitIdOptions, waitid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::cgroup::Cgroup;
@@ -35,7 +36,9 @@ use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::launcher::World;
 use crate::seccomp_filter::Filter;
+use crate::user_namespace;
 use message::{Channel, FromChild, Heard};
+pub(crate) use namespace::Given;
 use plan::Plan;
 
 /// A container to start.
@@ -46,7 +49,8 @@ pub(crate) struct Start<'a> {
     pub bundle: &'a Path,
     pub filter: Option<&'a Filter>,
     pub root: OwnedFd,
-    pub netns: Option<OwnedFd>,
+    /// Namespaces to be in, instead of what the document says.
+    pub given: Given,
     pub sources: Vec<(usize, OwnedFd)>,
     pub cgroup: &'a Cgroup,
     pub stdio: Stdio,
@@ -96,30 +100,28 @@ pub(crate) fn start(world: &World, start: Start<'_>) -> Result<Started> {
         let pid = Some(pid.as_raw_pid());
         hooks::state(spec, id, Status::Creating, pid, bundle)
     };
-    let plan = Plan::new(start, &mut warnings)?;
+    let mut plan = Plan::new(world, start, &mut warnings)?;
     let (parent_end, child_end) = message::pair()?;
-    let user = plan.namespaces.own_user();
-    let oom_score_adj = plan.process.oom_score_adj.filter(|_| user);
+    let needs = Needs::of(&plan);
     let hooks_set = (
         plan.hooks.prestart.clone(),
         plan.hooks.create_runtime.clone(),
     );
-    let maps = user.then(|| {
-        (
-            namespace::map_text(&plan.namespaces.uid_mappings),
-            namespace::map_text(&plan.namespaces.gid_mappings),
-        )
-    });
-    let forked = clone_into(world, &plan);
-    let (pid, pidfd) = match forked {
-        Ok(Forked::Child) => {
+    let born = match clone_into(world, &plan, &child_end)? {
+        Forked::Child => {
             drop(parent_end);
             child::run(world, plan, &child_end, &state)
         }
-        Ok(Forked::Parent { pid, pidfd }) => (pid, pidfd),
-        Err(e) => return Err(e),
+        Forked::Parent { pid, pidfd } => (pid, pidfd),
     };
+    // What the process has for its streams may have to be given to it.
+    let indirect = plan.namespaces.indirect();
+    let stdio = std::mem::replace(&mut plan.stdio, Stdio::Files(None));
     drop((plan, child_end));
+    let (pid, pidfd) = match indirect {
+        true => ahead::born(&parent_end, &born.1)?,
+        false => born,
+    };
     let mut started = Started {
         pid,
         pidfd,
@@ -128,7 +130,8 @@ pub(crate) fn start(world: &World, start: Start<'_>) -> Result<Started> {
         channel: parent_end,
         executing: false,
     };
-    let result = set_up(world, &mut started, oom_score_adj, maps).and_then(|()| {
+    let result = set_up(world, &mut started, needs, &stdio).and_then(|()| {
+        drop(stdio);
         listen(&mut started, &|| {
             hooks::run("prestart", &hooks_set.0, &state(pid))?;
             hooks::run("createRuntime", &hooks_set.1, &state(pid))
@@ -143,9 +146,22 @@ pub(crate) fn start(world: &World, start: Start<'_>) -> Result<Started> {
     }
 }
 
-/// Copies this process into its namespaces, and brings the original back to where it was.
-fn clone_into(world: &World, plan: &Plan) -> Result<Forked> {
-    let what = |verb: &str| format!("{verb} the container's process");
+/// Copies this process into its namespaces, and brings the original back to where it was. Where the
+/// way there is [`Namespaces::indirect`], what is born here is the one that goes ahead; its answer
+/// comes over the channel.
+///
+/// [`Namespaces::indirect`]: namespace::Namespaces::indirect
+fn clone_into(world: &World, plan: &Plan, channel: &Channel) -> Result<Forked> {
+    let what = || "cloning the container's process".to_owned();
+    if plan.namespaces.indirect() {
+        return match sys::fork().context(what)? {
+            Forked::Child => {
+                ahead::go(world, plan, channel);
+                Ok(Forked::Child)
+            }
+            parent => Ok(parent),
+        };
+    }
     if let Some(pid) = &plan.namespaces.pid {
         move_into_link_name_space(pid.as_fd(), Some(LinkNameSpaceType::ProcessID))
             .context(|| "joining the PID namespace".to_owned())?;
@@ -169,7 +185,7 @@ fn clone_into(world: &World, plan: &Plan) -> Result<Forked> {
             end(&pidfd);
             Err(e)
         }
-        (forked, _) => forked.context(|| what("cloning")),
+        (forked, _) => forked.context(what),
     }
 }
 
@@ -185,29 +201,58 @@ fn come_home(world: &World, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// What the parent does for the child that the child may not do itself.
-fn set_up(
-    world: &World,
-    started: &mut Started,
+/// What the parent does for a child in another user namespace, which may not do so itself.
+struct Needs {
+    indirect: bool,
+    user: bool,
     oom_score_adj: Option<i32>,
-    maps: Option<(String, String)>,
-) -> Result<()> {
+    rlimits: Vec<(Resource, Rlimit)>,
+    uid: u32,
+}
+
+impl Needs {
+    fn of(plan: &Plan) -> Self {
+        let user = plan.namespaces.own_user();
+        Self {
+            indirect: plan.namespaces.indirect(),
+            user,
+            oom_score_adj: plan.process.oom_score_adj.filter(|_| user),
+            rlimits: plan.process.rlimits.clone(),
+            uid: plan.process.uid,
+        }
+    }
+}
+
+fn set_up(world: &World, started: &mut Started, needs: Needs, stdio: &Stdio) -> Result<()> {
     // The number is our child's as long as we do not wait for it.
-    let pid = started.pid.as_raw_pid();
-    if let Some(value) = oom_score_adj {
-        // In its user namespace it could not do so itself.
+    let process = started.pid.as_raw_pid().to_string();
+    if let Some(value) = needs.oom_score_adj {
         started
             .warnings
-            .extend(set_oom_score(world, &pid.to_string(), value)?);
+            .extend(set_oom_score(world, &process, value)?);
     }
-    if let Some((uids, gids)) = maps {
-        for (file, text) in [("gid_map", gids), ("uid_map", uids)] {
-            sysctl::write(&world.procfs, &format!("{pid}/{file}"), &text)
-                .invalid(|| format!("writing {file}"))?;
-        }
-        started.channel.go()?;
+    if needs.user {
+        identity::raise_limits(started.pid, &needs.rlimits)?;
+        give_streams(world, &process, needs.uid, stdio)?;
     }
-    Ok(())
+    match needs.indirect {
+        true => started.channel.go(),
+        false => Ok(()),
+    }
+}
+
+/// Gives a program its standard streams, which are ours: by its user's number outside of the user
+/// namespace of `process`.
+fn give_streams(world: &World, process: &str, uid: u32, stdio: &Stdio) -> Result<()> {
+    let Some(uid) = user_namespace::uid_outside(&world.procfs, process, uid)? else {
+        // The program's own user does not exist; that is told when it is to become that.
+        return Ok(());
+    };
+    match stdio {
+        Stdio::Terminal => Ok(()),
+        Stdio::Files(Some(files)) => console::give(files.each_ref().map(AsFd::as_fd), uid),
+        Stdio::Files(None) => console::give_own(uid),
+    }
 }
 
 /// Sets the score of a process, given by its directory in procfs. Lowering it takes
@@ -240,6 +285,9 @@ fn listen(started: &mut Started, hooks: &dyn Fn() -> Result<()>) -> Result<bool>
                 let [master] = <[OwnedFd; 1]>::try_from(fds)
                     .map_err(|_| Error::internal("the terminal did not come"))?;
                 started.terminal = Some(master);
+            }
+            Heard::Message(FromChild::Born { .. }, _) => {
+                return Err(Error::internal("the process was born twice"));
             }
             Heard::Message(FromChild::Warning(text), _) => started.warnings.push(text),
             Heard::Message(FromChild::Ready, _) => return Ok(true),

@@ -1,7 +1,7 @@
 //! The mounts of a document: what can be said and opened before the container exists, and putting
 //! them in place inside it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use berth_spec::oci::runtime::Mount;
@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::options::MountOptions;
 use crate::error::{Context, Error, Result, errno_text};
+use crate::user_namespace;
 
 /// Files of procfs that may be mounted over; everything else there is the kernel's.
 const PROC_FILES: [&str; 10] = [
@@ -47,11 +48,27 @@ pub(crate) enum Source {
     Cgroup,
     /// A new file system of this type.
     New { kind: String, source: String },
+    /// A `/dev` that is filled already, for a container that may not make nodes.
+    Dev(OwnedFd),
+}
+
+/// By what owners can be mapped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mapper<'a> {
+    /// A private procfs.
+    pub procfs: BorrowedFd<'a>,
+    /// The container's user namespace.
+    pub user: Option<BorrowedFd<'a>>,
 }
 
 impl MountPlan {
     /// Checks a mount and opens its source, `handle` if given instead of the path it names.
-    pub fn new(asked: &Mount, bundle: &Path, handle: Option<OwnedFd>) -> Result<Self> {
+    pub fn new(
+        asked: &Mount,
+        bundle: &Path,
+        handle: Option<OwnedFd>,
+        mapper: Mapper<'_>,
+    ) -> Result<Self> {
         let what = || format!("mount {:?}", asked.destination);
         if !asked.destination.starts_with('/') {
             return Err(Error::invalid(format!(
@@ -59,11 +76,7 @@ impl MountPlan {
                 what()
             )));
         }
-        if !asked.uid_mappings.is_empty() || !asked.gid_mappings.is_empty() {
-            let text = format!("{}: ID-mapped mounts are not supported", what());
-            return Err(Error::invalid(text));
-        }
-        let options = MountOptions::parse(&asked.options).invalid(what)?;
+        let options = MountOptions::parse(&asked.options);
         let source = match (options.bind, asked.kind.as_str()) {
             (Some(recursive), _) => bind(asked, bundle, recursive, handle)?,
             (None, "bind") => bind(asked, bundle, false, handle)?,
@@ -77,12 +90,58 @@ impl MountPlan {
                 source: asked.source.clone(),
             },
         };
+        map_owners(asked, &options, &source, mapper)?;
         Ok(Self {
             destination: asked.destination.clone(),
             source,
             options,
         })
     }
+}
+
+/// Maps the owners of a mount, if that is asked for: by mappings of its own, else by the container's.
+fn map_owners(
+    asked: &Mount,
+    options: &MountOptions,
+    source: &Source,
+    mapper: Mapper<'_>,
+) -> Result<()> {
+    let what = |text: &str| format!("mount {:?}: {text}", asked.destination);
+    let (uids, gids) = (&asked.uid_mappings, &asked.gid_mappings);
+    if options.idmap.is_none() && uids.is_empty() && gids.is_empty() {
+        return Ok(());
+    }
+    let Source::Bind { tree, .. } = source else {
+        let text = "id-mapped mounts are only supported for bind-mounts";
+        return Err(Error::invalid(what(text)));
+    };
+    let own;
+    let user = match (uids.is_empty(), gids.is_empty(), mapper.user) {
+        (false, false, _) => {
+            own = user_namespace::make(mapper.procfs, uids, gids)?;
+            own.as_fd()
+        }
+        (true, true, Some(user)) => user,
+        (true, true, None) => {
+            let text = "id-mapped mounts need mappings, or a user namespace of the container";
+            return Err(Error::invalid(what(text)));
+        }
+        _ => {
+            let text = "id-mapped mounts need both uidMappings and gidMappings";
+            return Err(Error::invalid(what(text)));
+        }
+    };
+    let change = Attributes {
+        idmap: Some(user),
+        ..Attributes::default()
+    };
+    mount::set_attributes(tree, options.idmap == Some(true), &change).map_err(|e| {
+        let text = errno_text(&e);
+        Error::invalid(what(&format!(
+            "failed to set MOUNT_ATTR_IDMAP on {}: {text} (maybe the filesystem used doesn't support idmap mounts on this kernel?)",
+            asked.source
+        )))
+    })
 }
 
 fn bind(asked: &Mount, bundle: &Path, recursive: bool, handle: Option<OwnedFd>) -> Result<Source> {
@@ -233,7 +292,18 @@ fn file_place(root: &RootFd, path: &Path) -> std::io::Result<OwnedFd> {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use berth_spec::oci::runtime::IdMapping;
+
     use super::*;
+
+    fn plan(asked: &Mount) -> Result<MountPlan> {
+        let procfs = std::fs::File::open("/proc").unwrap();
+        let mapper = Mapper {
+            procfs: procfs.as_fd(),
+            user: None,
+        };
+        MountPlan::new(asked, Path::new("/"), None, mapper)
+    }
 
     fn asked(kind: &str, source: &str, options: &[&str]) -> Mount {
         Mount {
@@ -248,12 +318,24 @@ mod tests {
     #[test]
     fn a_missing_source_is_named() {
         let mount = asked("", "/no/such/thing", &["rbind"]);
-        let error = MountPlan::new(&mount, Path::new("/"), None).unwrap_err();
+        let error = plan(&mount).unwrap_err();
         assert!(error.to_string().contains("/no/such/thing"), "{error}");
         assert!(
             error.to_string().ends_with("no such file or directory"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn mapped_mounts_need_mappings_and_a_source() {
+        let error = plan(&asked("", "/tmp", &["bind", "idmap"])).unwrap_err();
+        assert!(error.to_string().contains("need mappings"), "{error}");
+        let error = plan(&asked("tmpfs", "tmpfs", &["ridmap"])).unwrap_err();
+        assert!(error.to_string().contains("bind-mounts"), "{error}");
+        let mut half = asked("", "/tmp", &["bind"]);
+        half.uid_mappings.push(IdMapping::default());
+        let error = plan(&half).unwrap_err();
+        assert!(error.to_string().contains("both"), "{error}");
     }
 
     #[test]
@@ -282,15 +364,15 @@ mod tests {
         let root = RootFd::open(temp.path()).unwrap();
         let mut mount = asked("proc", "proc", &[]);
         mount.destination = "/proc".into();
-        let plan = MountPlan::new(&mount, Path::new("/"), None).unwrap();
-        let error = place(&root, &plan).unwrap_err();
+        let planned = plan(&mount).unwrap();
+        let error = place(&root, &planned).unwrap_err();
         assert!(error.to_string().contains("ordinary directory"), "{error}");
         // The host's own root stands in for a container's with a procfs.
         let root = RootFd::open(Path::new("/")).unwrap();
         let mut mount = asked("tmpfs", "tmpfs", &[]);
         mount.destination = "/proc/self".into();
-        let plan = MountPlan::new(&mount, Path::new("/"), None).unwrap();
-        let error = place(&root, &plan).unwrap_err();
+        let planned = plan(&mount).unwrap();
+        let error = place(&root, &planned).unwrap_err();
         assert!(error.to_string().contains("inside of proc"), "{error}");
     }
 }

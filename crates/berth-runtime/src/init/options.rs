@@ -18,6 +18,8 @@ pub(crate) struct MountOptions {
     pub clear_all: u64,
     /// In order; whether all below are meant.
     pub propagation: Vec<(Propagation, bool)>,
+    /// Owners are mapped; whether those of mounts below are, too.
+    pub idmap: Option<bool>,
     /// What the image has at the place is copied into the new file system.
     pub copy_up: bool,
     /// The file system's own: names, and values where they have some.
@@ -25,27 +27,27 @@ pub(crate) struct MountOptions {
 }
 
 impl MountOptions {
-    pub fn parse(words: &[String]) -> Result<Self, String> {
+    pub fn parse(words: &[String]) -> Self {
         let mut options = Self::default();
         for word in words {
-            options.add(word)?;
+            options.add(word);
         }
-        Ok(options)
+        options
     }
 
-    fn add(&mut self, word: &str) -> Result<(), String> {
+    fn add(&mut self, word: &str) {
         match word {
             "defaults" | "async" | "remount" | "nomand" | "loud" | "noiversion" => {}
             "bind" => self.bind = Some(self.bind.unwrap_or(false)),
             "rbind" => self.bind = Some(true),
             "tmpcopyup" => self.copy_up = true,
-            "idmap" | "ridmap" => return Err("ID-mapped mounts are not supported".to_owned()),
+            "idmap" => self.idmap = Some(self.idmap.unwrap_or(false)),
+            "ridmap" => self.idmap = Some(true),
             "sync" | "dirsync" | "lazytime" | "mand" | "silent" | "iversion" => {
                 self.data.push((word.to_owned(), None));
             }
             _ => self.add_flag(word),
         }
-        Ok(())
     }
 
     fn add_flag(&mut self, word: &str) {
@@ -134,7 +136,7 @@ mod tests {
 
     fn parse(words: &str) -> MountOptions {
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        MountOptions::parse(&words).unwrap()
+        MountOptions::parse(&words)
     }
 
     #[test]
@@ -156,6 +158,7 @@ mod tests {
         assert_eq!(options.bind, Some(false));
         // `rw` and `relatime` begin with an r and are no recursive forms.
         assert_eq!(parse("relatime").set_all, 0);
-        assert!(MountOptions::parse(&["idmap".to_owned()]).is_err());
+        assert_eq!(parse("ridmap idmap").idmap, Some(true));
+        assert_eq!(parse("idmap").idmap, Some(false));
     }
 }

@@ -1,14 +1,14 @@
 //! All that a container's first process will do, checked and opened before it exists.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use berth_spec::oci::runtime::{Hooks, NamespaceKind, Spec};
 use berth_sys::mount;
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode};
 
 use super::dev::{self, Node};
-use super::mounts::{MountPlan, Source};
+use super::mounts::{self, Mapper, MountPlan, Source};
 use super::namespace::Namespaces;
 use super::options::root_propagation;
 use super::process::ProcessPlan;
@@ -16,6 +16,7 @@ use super::sysctl;
 use super::{Gate, Start, Stdio};
 use crate::cgroup::{Cgroup, Join};
 use crate::error::{Context, Error, Result};
+use crate::launcher::World;
 
 /// What the first process does.
 #[derive(Debug)]
@@ -62,21 +63,31 @@ pub(crate) enum CgroupView {
 
 impl Plan {
     /// Checks and opens; `warnings` are told what will be less than was asked.
-    pub fn new(start: Start<'_>, warnings: &mut Vec<String>) -> Result<Self> {
+    pub fn new(world: &World, start: Start<'_>, warnings: &mut Vec<String>) -> Result<Self> {
         let spec = start.spec;
         let linux = spec.linux.clone().unwrap_or_default();
         let asked = spec
             .process
             .as_ref()
             .ok_or_else(|| Error::invalid("process property must not be empty"))?;
-        let namespaces = Namespaces::new(&linux, start.netns)?;
+        let namespaces = Namespaces::new(world, &linux, start.given)?;
         check_names(spec, &namespaces)?;
         let own_user = namespaces.own_user();
         let process = ProcessPlan::new(asked, start.filter, own_user, warnings)?;
-        let mounts = plan_mounts(spec, start.bundle, start.sources)?;
+        let mapper = Mapper {
+            procfs: world.procfs.as_fd(),
+            user: namespaces.user.as_ref().map(AsFd::as_fd),
+        };
+        let mut mounts = plan_mounts(spec, start.bundle, start.sources, mapper)?;
         let own_dev = !mounts.iter().any(|m| {
             m.destination.trim_end_matches('/') == "/dev" && matches!(m.source, Source::Bind { .. })
         });
+        let mut nodes = dev::plan(&linux.devices, false)?;
+        if let Some(user) = mapper.user
+            && !(own_dev && fill_dev(&mut mounts, &nodes, process.terminal, user)?)
+        {
+            nodes = dev::plan(&linux.devices, true)?;
+        }
         if !linux.rootfs_propagation.is_empty()
             && root_propagation(&linux.rootfs_propagation).is_none()
         {
@@ -93,7 +104,7 @@ impl Plan {
             root_propagation: linux.rootfs_propagation.clone(),
             cgroup: view(start.cgroup, &mounts, own_user)?,
             mounts,
-            nodes: dev::plan(&linux.devices, own_user)?,
+            nodes,
             own_dev,
             masked: linux.masked_paths.clone(),
             readonly: linux.readonly_paths.clone(),
@@ -134,18 +145,51 @@ fn plan_mounts(
     spec: &Spec,
     bundle: &Path,
     mut sources: Vec<(usize, OwnedFd)>,
+    mapper: Mapper<'_>,
 ) -> Result<Vec<MountPlan>> {
     let mut planned = Vec::with_capacity(spec.mounts.len());
     for (index, asked) in spec.mounts.iter().enumerate() {
         let given = sources.iter().position(|(i, _)| *i == index);
         let handle = given.map(|at| sources.swap_remove(at).1);
-        planned.push(MountPlan::new(asked, bundle, handle)?);
+        planned.push(MountPlan::new(asked, bundle, handle, mapper)?);
     }
     if sources.is_empty() {
         Ok(planned)
     } else {
         Err(Error::invalid("a source was given for no mount"))
     }
+}
+
+/// Makes the tmpfs at `/dev` and all nodes in it, with the rights that the container will not have;
+/// its owners are then mapped as the container's. Answers false where there is none, or the kernel
+/// (before 6.3) cannot map a tmpfs.
+fn fill_dev(
+    mounts: &mut [MountPlan],
+    nodes: &[Node],
+    console: bool,
+    user: BorrowedFd<'_>,
+) -> Result<bool> {
+    let at_dev = |m: &&mut MountPlan| m.destination.trim_end_matches('/') == "/dev";
+    let Some(planned) = mounts.iter_mut().rfind(at_dev) else {
+        return Ok(false);
+    };
+    let made = match &planned.source {
+        Source::New { kind, source } if kind == "tmpfs" => mounts::create(planned, kind, source)?,
+        _ => return Ok(false),
+    };
+    let umask = rustix::process::umask(Mode::empty());
+    let filled = dev::populate(made.as_fd(), nodes, console);
+    rustix::process::umask(umask);
+    filled?;
+    let change = mount::Attributes {
+        idmap: Some(user),
+        ..mount::Attributes::default()
+    };
+    let mapped = mount::set_attributes(&made, false, &change).is_ok();
+    if mapped {
+        planned.source = Source::Dev(made);
+    }
+    Ok(mapped)
 }
 
 fn view(cgroup: &Cgroup, mounts: &[MountPlan], own_user: bool) -> Result<CgroupView> {

@@ -75,6 +75,11 @@ impl Tree {
                 mounts::adjust(tree, &planned, true)?;
                 mount::attach(tree, target).map_err(failed)
             }
+            Source::Dev(made) => {
+                mounts::adjust(made, &planned, false)?;
+                self.dev = Some(made.try_clone().map_err(failed)?);
+                mount::attach(made, target).map_err(failed)
+            }
             Source::Cgroup => add_cgroup(&planned, &plan.cgroup, target),
             Source::New { kind, source } => {
                 let made = match mounts::create(&planned, kind, source) {

@@ -85,7 +85,7 @@ pub(super) fn apply(procfs: impl AsFd, parameters: &[(String, String)]) -> Resul
 }
 
 /// Writes a file below a private procfs; what is written is one write, as such files want it.
-pub(super) fn write(procfs: impl AsFd, path: &str, value: &str) -> rustix::io::Result<()> {
+pub(crate) fn write(procfs: impl AsFd, path: &str, value: &str) -> rustix::io::Result<()> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = openat2(procfs, path, flags, Mode::empty(), resolve)?;

@@ -10,12 +10,13 @@ mod world;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use berth_spec::oci::runtime::IdMapping;
 use berth_sys::process::{self, Forked};
 use berth_sys::socket;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::seccomp_filter;
-use crate::shim::protocol::{self, Reply, Request, Spawn};
+use crate::shim::protocol::{self, IdMappings, Reply, Request, Spawn};
 use crate::task::{Task, TaskFds, TaskSpec};
 
 pub(crate) use world::World;
@@ -67,22 +68,21 @@ impl Launcher {
             task,
             filter,
             netns: fds.netns.is_some(),
+            userns: fds.userns.is_some(),
             sources: fds.sources.iter().map(|(index, _)| *index).collect(),
             attach: fds.attach.iter().map(|(options, _)| *options).collect(),
         }));
         let passed: Vec<BorrowedFd<'_>> = [fds.root.as_fd()]
             .into_iter()
             .chain(fds.netns.iter().map(AsFd::as_fd))
+            .chain(fds.userns.iter().map(AsFd::as_fd))
             .chain(fds.sources.iter().map(|(_, fd)| fd.as_fd()))
             .chain(fds.attach.iter().map(|(_, fd)| fd.as_fd()))
             .collect();
         if passed.len() > socket::FDS_MAX {
             return Err(Error::invalid("too many descriptors for one container"));
         }
-        let (here, there) = socket::stream_pair().context(|| "socketpair".to_owned())?;
-        socket::send(&self.socket, b"s", &[there.as_fd()])
-            .map_err(|e| Error::internal(format!("the launcher is gone: {e}")))?;
-        drop(there);
+        let here = self.connect()?;
         let lost = |e| Error::internal(format!("the shim ended during the start: {e}"));
         let sent = protocol::send(&here, &request, &passed);
         // The shim may have said why it did not read to the end.
@@ -98,4 +98,52 @@ impl Launcher {
             )),
         }
     }
+    /// Makes a user namespace with these mappings, and with `network` a network namespace that belongs
+    /// to it. Whoever has threads cannot do so itself.
+    ///
+    /// # Errors
+    /// Where the kernel refuses: `user.max_user_namespaces`, or ranges that overlap.
+    pub fn user_namespace(
+        &self,
+        uids: &[IdMapping],
+        gids: &[IdMapping],
+        network: bool,
+    ) -> Result<UserNamespace> {
+        let here = self.connect()?;
+        let request = Request::UserNamespace(IdMappings {
+            uids: uids.to_vec(),
+            gids: gids.to_vec(),
+            network,
+        });
+        let lost = |e| Error::internal(format!("no user namespace came: {e}"));
+        protocol::send(&here, &request, &[]).map_err(lost)?;
+        let (reply, fds) = protocol::receive(&here).map_err(lost)?;
+        let mut fds = fds.into_iter();
+        match (reply, fds.next()) {
+            (Reply::Failed(error), _) => Err(error),
+            (Reply::Namespaces, Some(user)) => Ok(UserNamespace {
+                user,
+                network: fds.next(),
+            }),
+            _ => Err(Error::internal(
+                "a user namespace was asked for, and did not come",
+            )),
+        }
+    }
+
+    /// A connection to a new copy of the launcher.
+    fn connect(&self) -> Result<OwnedFd> {
+        let (here, there) = socket::stream_pair().context(|| "socketpair".to_owned())?;
+        socket::send(&self.socket, b"s", &[there.as_fd()])
+            .map_err(|e| Error::internal(format!("the launcher is gone: {e}")))?;
+        Ok(here)
+    }
+}
+
+/// A user namespace that no process is in yet.
+#[derive(Debug)]
+pub struct UserNamespace {
+    pub user: OwnedFd,
+    /// One that belongs to it, if it was asked for.
+    pub network: Option<OwnedFd>,
 }

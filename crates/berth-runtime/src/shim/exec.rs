@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use berth_spec::oci::runtime::NamespaceKind;
 use rustix::event::PollFlags;
 use rustix::process::Pid;
 
@@ -60,7 +61,8 @@ impl Exec {
                 filter: container.filter.as_ref(),
                 container: container.target(),
                 pid_namespace: container.pids.as_ref().map(AsFd::as_fd),
-                own_user: container.own_user(),
+                own_user: container.has(NamespaceKind::User),
+                own_time: container.has(NamespaceKind::Time),
                 cgroup: &container.cgroup,
                 stdio,
                 bound_to_parent: true,

@@ -13,7 +13,7 @@ mod serve;
 mod session;
 mod start;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use berth_sys::process;
 use berth_sys::signalfd::SignalFd;
@@ -21,7 +21,8 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::error::{Context, Error, Result};
 use crate::launcher::World;
-use protocol::{Reply, Request};
+use crate::user_namespace;
+use protocol::{IdMappings, Reply, Request};
 
 /// SIGCHLD.
 const CHILD: i32 = 17;
@@ -29,7 +30,8 @@ const CHILD: i32 = 17;
 /// Lives as the shim of the container that `connection` asks for.
 pub(crate) fn run(world: World, connection: OwnedFd) -> ! {
     match start(&world, &connection) {
-        Ok((container, session, signals)) => {
+        Ok(None) => process::exit(0),
+        Ok(Some((container, session, signals))) => {
             let reply = Reply::Status(container.status.clone());
             // An engine that is gone meanwhile will find us by our socket.
             let _ = protocol::send(&connection, &reply, &[]);
@@ -46,7 +48,7 @@ pub(crate) fn run(world: World, connection: OwnedFd) -> ! {
 fn start(
     world: &World,
     connection: &OwnedFd,
-) -> Result<(start::Container, session::Session, SignalFd)> {
+) -> Result<Option<(start::Container, session::Session, SignalFd)>> {
     process::set_title(c"berth-shim");
     process::reset_signals();
     process::ignore_broken_pipes();
@@ -58,11 +60,36 @@ fn start(
     let signals = SignalFd::new(&[CHILD]).context(|| "signalfd".to_owned())?;
     let (request, fds) =
         protocol::receive(connection).context(|| "reading what to start".to_owned())?;
-    let Request::Spawn(request) = request else {
-        return Err(Error::invalid("this shim has no container yet"));
-    };
-    let (container, session) = start::start(world, *request, fds)?;
-    Ok((container, session, signals))
+    match request {
+        Request::Spawn(request) => {
+            let (container, session) = start::start(world, *request, fds)?;
+            Ok(Some((container, session, signals)))
+        }
+        Request::UserNamespace(mappings) => {
+            make_namespaces(world, connection, &mappings)?;
+            Ok(None)
+        }
+        _ => Err(Error::invalid("this shim has no container yet")),
+    }
+}
+
+/// Makes namespaces for the engine, which has threads and cannot.
+fn make_namespaces(world: &World, connection: &OwnedFd, asked: &IdMappings) -> Result<()> {
+    let mut made = Vec::new();
+    if asked.network {
+        let (user, network) =
+            user_namespace::make_with_network(&world.procfs, &asked.uids, &asked.gids)?;
+        made.extend([user, network]);
+    } else {
+        made.push(user_namespace::make(
+            &world.procfs,
+            &asked.uids,
+            &asked.gids,
+        )?);
+    }
+    let fds: Vec<_> = made.iter().map(AsFd::as_fd).collect();
+    protocol::send(connection, &Reply::Namespaces, &fds)
+        .context(|| "handing namespaces over".to_owned())
 }
 
 /// Points standard input and output, and `error` if asked, at nothing.

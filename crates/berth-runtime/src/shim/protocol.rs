@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use berth_spec::oci::runtime::IdMapping;
 use berth_sys::socket;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub(crate) const MESSAGE_MAX: usize = 8 << 20;
 pub(crate) enum Request {
     /// To a new shim, from the launcher's client. Events follow.
     Spawn(Box<Spawn>),
+    /// To a new process in its place, from the same: make namespaces, and end.
+    UserNamespace(IdMappings),
     /// Who is there? Events follow.
     Events,
     Start,
@@ -37,13 +40,23 @@ pub(crate) enum Request {
     },
 }
 
-/// A start. Descriptors come in the order root, netns, sources, attach.
+/// A user namespace to make.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct IdMappings {
+    pub uids: Vec<IdMapping>,
+    pub gids: Vec<IdMapping>,
+    /// With a network namespace that belongs to it.
+    pub network: bool,
+}
+
+/// A start. Descriptors come in the order root, netns, userns, sources, attach.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Spawn {
     pub task: TaskSpec,
     /// The document's filter, compiled.
     pub filter: Option<Filter>,
     pub netns: bool,
+    pub userns: bool,
     pub sources: Vec<usize>,
     pub attach: Vec<AttachOptions>,
 }
@@ -71,6 +84,8 @@ pub(crate) enum Reply {
         warnings: Vec<String>,
     },
     Done,
+    /// With descriptors: the user namespace, and the network namespace if it was asked for.
+    Namespaces,
     Failed(Error),
 }
 

@@ -254,7 +254,7 @@ impl<'w> Shim<'w> {
         // An answer is short; a connection that does not take it is given up.
         let reply = |reply: &Reply| protocol::send(&socket, reply, &[]);
         match request {
-            Request::Spawn(_) => {
+            Request::Spawn(_) | Request::UserNamespace(_) => {
                 let _ = reply(&Reply::Failed(Error::invalid("this shim has a container")));
             }
             Request::Events => {

@@ -16,7 +16,7 @@ use super::session::{Session, Wanted};
 use crate::cgroup::{Cgroup, CgroupPath};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
-use crate::init::{self, Gate, Started};
+use crate::init::{self, Gate, Given, Started};
 use crate::launcher::World;
 use crate::process::start_time;
 use crate::task::{ExitStatus, TaskSpec};
@@ -41,9 +41,9 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// Whether it is root of a user namespace of its own.
-    pub fn own_user(&self) -> bool {
-        has(&self.task, NamespaceKind::User)
+    /// Whether it has a namespace of that kind of its own, or shares that of another.
+    pub fn has(&self, kind: NamespaceKind) -> bool {
+        has(&self.task, kind)
     }
 
     /// Its first process.
@@ -58,7 +58,7 @@ impl Container {
 /// Descriptors of a request, in their order.
 struct Received {
     root: OwnedFd,
-    netns: Option<OwnedFd>,
+    given: Given,
     sources: Vec<(usize, OwnedFd)>,
     attach: Vec<OwnedFd>,
 }
@@ -67,10 +67,13 @@ fn sort(request: &Spawn, fds: Vec<OwnedFd>) -> Result<Received> {
     let missing = || Error::invalid("a descriptor is missing");
     let mut fds = fds.into_iter();
     let root = fds.next().ok_or_else(missing)?;
-    let netns = if request.netns {
-        Some(fds.next().ok_or_else(missing)?)
-    } else {
-        None
+    let mut one_if = |sent: bool| match sent {
+        true => fds.next().map(Some).ok_or_else(missing),
+        false => Ok(None),
+    };
+    let given = Given {
+        network: one_if(request.netns)?,
+        user: one_if(request.userns)?,
     };
     let mut sources = Vec::new();
     for index in &request.sources {
@@ -82,7 +85,7 @@ fn sort(request: &Spawn, fds: Vec<OwnedFd>) -> Result<Received> {
     }
     Ok(Received {
         root,
-        netns,
+        given,
         sources,
         attach,
     })
@@ -216,7 +219,7 @@ fn begin(
             bundle: &task.dir,
             filter: request.filter.as_ref(),
             root: received.root,
-            netns: received.netns,
+            given: received.given,
             sources: received.sources,
             cgroup,
             stdio,

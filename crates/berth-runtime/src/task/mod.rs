@@ -66,6 +66,9 @@ pub struct TaskFds {
     pub root: OwnedFd,
     /// The network namespace to be in, instead of what the document says.
     pub netns: Option<OwnedFd>,
+    /// The user namespace to be in, instead of what the document says of it. A network namespace that
+    /// is given should belong to it.
+    pub userns: Option<OwnedFd>,
     /// Bind sources by position in `spec.mounts`, instead of the path given there: an `O_PATH`
     /// handle, or the root of a detached mount.
     pub sources: Vec<(usize, OwnedFd)>,
@@ -80,6 +83,7 @@ impl TaskFds {
         Self {
             root,
             netns: None,
+            userns: None,
             sources: Vec::new(),
             attach: Vec::new(),
         }

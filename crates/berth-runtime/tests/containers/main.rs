@@ -11,6 +11,7 @@ mod hostile;
 mod isolation;
 mod life;
 mod logs;
+mod users;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -81,6 +82,14 @@ const TESTS: &[Test] = tests! {
         namespaces_of_others_are_joined,
         the_hosts_namespaces_are_shared,
         keyrings_are_its_own,
+    },
+    users::{
+        a_given_one_is_joined,
+        execs_are_in_it,
+        one_of_another_is_joined_by_its_path,
+        owners_of_mounts_are_mapped,
+        clocks_are_set_off,
+        ranges_are_refused,
     },
     command::{
         run_is_all_in_one,
