@@ -7,7 +7,9 @@ Each engine is driven by its own command line (`berth`, `docker`), as users do; 
 command line and the containers charged to the engine's cpuacct group, or on pure cgroup v2 to its group there.
 """
 import glob
+import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -107,12 +109,15 @@ class Engine:
                 raise SystemExit(f"{self.name} {' '.join(verb)}: {error.decode()[-600:]}")
 
     def memory(self):
-        """MiB of everything in the group but containers' own processes, each page counted once."""
+        """MiB of everything in the group but containers' own processes (`sleep`), each page counted once."""
         total = 0
-        with open(f"{self.group.members[0]}/cgroup.procs") as f:
-            for pid in f.read().split():
-                with open(f"/proc/{pid}/smaps_rollup") as rollup:
-                    total += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+        for directory, _, _ in os.walk(self.group.paths[0]):
+            with open(f"{directory}/cgroup.procs") as f:
+                pids = f.read().split()
+            for pid in pids:
+                with open(f"/proc/{pid}/comm") as comm, open(f"/proc/{pid}/smaps_rollup") as rollup:
+                    if comm.read().strip() != "sleep":
+                        total += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
         return total / 1024
 
     def run(self, *args, check=True):
@@ -128,11 +133,35 @@ class Engine:
         time.sleep(0.5)
         try:
             self.group.remove()
-            # dockerd leaves its parent group in the other trees.
+            # dockerd and podman leave groups in the other trees.
             for path in glob.glob(f"/sys/fs/cgroup/*/berth-bench-{self.name}"):
-                os.rmdir(path)
+                for directory, _, _ in os.walk(path, topdown=False):
+                    os.rmdir(directory)
         except OSError as e:
             print(f"left behind: {e}", file=sys.stderr)
+
+
+class Podman(Engine):
+    """An engine without a daemon: each command does the work itself."""
+
+    def __init__(self):
+        # crun, its default, refuses machines where the v2 tree beside v1 has a controller.
+        super().__init__(
+            "podman", ["podman", "--root", f"{WORK}/podman", "--runroot", f"{WORK}/run/podman", "--storage-driver", "overlay",
+                       "--cgroup-manager", "cgroupfs", "--runtime", "runc", "--events-backend", "file", "--log-level", "error"], None, "")
+        del self.env["DOCKER_CONFIG"]
+
+    def start(self):
+        pass
+
+    def end(self):
+        pass
+
+    def run(self, *args, check=True):
+        if args[0] in ("run", "create"):
+            # It asks for limits that a root without CAP_SYS_RESOURCE cannot have.
+            args = (args[0], "--cgroup-parent", self.parent, "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000", *args[1:])
+        return super().run(*args, check=check)
 
 
 def peers():
@@ -148,7 +177,11 @@ def peers():
              "--pidfile", f"{WORK}/docker.pid", "--bip", "10.213.2.1/24", "--cgroup-parent", "/berth-bench-dockerd"],
             f"unix://{WORK}/docker.sock")
     else:
-        print("SKIPPED: no dockerd here (apt-get install docker.io): berth alone", file=sys.stderr)
+        print("SKIPPED: no dockerd here (apt-get install docker.io)", file=sys.stderr)
+    if shutil.which("podman"):
+        yield Podman()
+    else:
+        print("SKIPPED: no podman here (apt-get install podman)", file=sys.stderr)
 
 
 ROWS = []
@@ -177,7 +210,8 @@ def measure(title, engines, step, rounds=ROUNDS, before=None, after=None):
     for e in engines:
         row.append("%.1f / %.1f / %.1f" % cells[e.name])
     if len(engines) > 1:
-        ours, theirs = cells[engines[0].name], cells[engines[1].name]
+        ours = cells[engines[0].name]
+        theirs = [min(cells[e.name][n] for e in engines[1:]) for n in range(3)]
         row.append("1/%.1f, 1/%.1f" % (theirs[0] / ours[0], theirs[2] / max(ours[2], 0.01)))
     ROWS.append(row)
     print("  " + " | ".join(row), file=sys.stderr)
@@ -256,7 +290,7 @@ def main():
             e.run("rm", "-f", "long")
 
         def serve(e, i):
-            port = 18000 + i + (500 if e.name == "berth" else 0)
+            port = 18000 + i + 500 * engines.index(e)
             e.run("run", "-d", "--name", f"p{i}", "-p", f"{port}:80", "busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
             answers(port)
         measure("`run -d -p` until the port answers", engines, serve, rounds=max(5, ROUNDS // 2), after=lambda e, i: e.run("rm", "-f", f"p{i}"))
@@ -282,6 +316,7 @@ def main():
     table(engines)
     if failure:
         raise failure
+    runtimes()
 
 
 def builds(engines):
@@ -316,7 +351,7 @@ def crowd(engines):
             start = time.perf_counter()
             e.start()
             times.append((time.perf_counter() - start) * 1e3)
-        cells["engine start until `/_ping`, empty"].append("%.1f / %.1f" % (statistics.median(times), min(times)))
+        cells["engine start until `/_ping`, empty"].append("%.1f / %.1f" % (statistics.median(times), min(times)) if e.command else "none")
     for title, row in cells.items():
         ROWS.append([title, *row])
         print("  " + " | ".join(ROWS[-1]), file=sys.stderr)
@@ -345,9 +380,42 @@ def floor():
     ROWS.append(["the kernel's floor (namespaces, overlay, exec, wait; no cgroup, no veth)", "%.1f / %.1f" % (statistics.median(times), times[0])])
 
 
+def runtimes():
+    """OCI runtimes on one bundle: `RUNTIME run` of `true`, in turn. The floor is the same as above."""
+    bundle = f"{WORK}/bundle"
+    os.makedirs(bundle)
+    os.rename(f"{WORK}/rootfs", f"{bundle}/rootfs")
+    sh(BERTH, "runtime", "spec", "--bundle", bundle)
+    with open(f"{bundle}/config.json") as f:
+        config = json.load(f)
+    config["process"]["terminal"], config["process"]["args"], config["root"]["readonly"] = False, ["/bin/true"], False
+    config["ociVersion"] = "1.0.2"  # what the oldest of them knows
+    config["process"].pop("rlimits", None)  # root without CAP_SYS_RESOURCE cannot raise them
+    with open(f"{bundle}/config.json", "w") as f:
+        json.dump(config, f)
+    # crun refuses machines where the v2 tree beside v1 has a controller; this mount namespace is ours.
+    if os.path.ismount("/sys/fs/cgroup/unified"):
+        sh("umount", "/sys/fs/cgroup/unified")
+    programs = {"berth runtime": [BERTH, "runtime"], **{name: [name] for name in ("crun", "runc") if shutil.which(name)}}
+    times, cpu = ({name: [] for name in programs} for _ in range(2))
+    for i in range(-2, 2 * ROUNDS):
+        for name, program in programs.items():
+            before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+            sh(*program, "run", "--bundle", bundle, f"bench-{os.getpid()}-{i + 2}", stdin=subprocess.DEVNULL)
+            took, after = (time.perf_counter() - start) * 1e3, resource.getrusage(resource.RUSAGE_CHILDREN)
+            if i >= 0:
+                times[name].append(took)
+                cpu[name].append((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e3)
+    print("\n| OCI runtimes, `run` of a bundle's `true` (ms) | median | best | CPU | median and CPU to crun's |\n|---|---|---|---|---|")
+    for name in programs:
+        row = (statistics.median(times[name]), min(times[name]), statistics.median(cpu[name]))
+        peer = "%.2f, %.2f" % (row[0] / statistics.median(times["crun"]), row[2] / statistics.median(cpu["crun"])) if "crun" in times else ""
+        print("| %s | %.1f | %.1f | %.1f | %s |" % (name, *row, peer))
+
+
 def table(engines):
     names = [e.name for e in engines]
-    print("| what (ms: median / best / CPU) | " + " | ".join(names) + (" | ratio of medians, of CPU |" if len(names) > 1 else " |"))
+    print("| what (ms: median / best / CPU) | " + " | ".join(names) + (" | to the best peer: medians, CPU |" if len(names) > 1 else " |"))
     print("|---|" + "---|" * (len(names) + (len(names) > 1)))
     for row in ROWS:
         print("| " + " | ".join(row + [""] * (len(names) + 1 + (len(names) > 1) - len(row))) + " |")
