@@ -45,7 +45,10 @@ pub(crate) struct Remains {
 #[derive(Debug, Default)]
 struct Desk {
     target: Option<Target>,
+    /// For the default network, with a veth each.
     ready: VecDeque<Fresh>,
+    /// With loopback only.
+    bare: VecDeque<Fresh>,
     remains: VecDeque<Remains>,
     /// Ports of the host whose UDP connections are to be forgotten.
     forget: BTreeSet<u16>,
@@ -53,6 +56,23 @@ struct Desk {
     tired: bool,
     breathe: bool,
     stop: bool,
+}
+
+impl Desk {
+    /// What is to be made ahead so that there are `want` of each kind, and how many of its kind are left.
+    fn wanted(&self, want: usize) -> Option<(Option<Target>, usize)> {
+        if self.tired {
+            return None;
+        }
+        let target = self.target.filter(|_| self.ready.len() < want);
+        let ready = target.map(|target| (Some(target), self.ready.len()));
+        let bare = (self.bare.len() < want).then_some((None, self.bare.len()));
+        // The kind that has run out goes first.
+        [ready, bare]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(_, left)| *left)
+    }
 }
 
 #[derive(Debug)]
@@ -76,7 +96,7 @@ fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
 }
 
 impl Background {
-    /// Starts the thread, which keeps `want` sandboxes ready once there is a target.
+    /// Starts the thread, which keeps `want` bare sandboxes ready, and as many for the default network once there is a target.
     pub(crate) fn start(names: Names, directory: Arc<Directory>, want: usize) -> Result<Self> {
         let on = |e| Error::kernel("start the thread for network sandboxes", e);
         let inner = Arc::new(Inner {
@@ -109,10 +129,14 @@ impl Background {
         self.inner.news.notify_all();
     }
 
-    /// A sandbox made ahead.
-    pub(crate) fn take(&self) -> Option<Fresh> {
+    /// A sandbox made ahead, with a veth for the default network or bare.
+    pub(crate) fn take(&self, with_veth: bool) -> Option<Fresh> {
         let mut desk = lock(&self.inner.desk);
-        let fresh = desk.ready.pop_front();
+        let kept = match with_veth {
+            true => &mut desk.ready,
+            false => &mut desk.bare,
+        };
+        let fresh = kept.pop_front();
         desk.tired = false;
         desk.breathe = true;
         self.inner.news.notify_all();
@@ -177,7 +201,8 @@ fn remains_of(fresh: Fresh) -> Remains {
 }
 
 enum Job {
-    Make(Target),
+    /// Bare without a target.
+    Make(Option<Target>),
     Bury(Remains),
     Forget(BTreeSet<u16>),
     Look,
@@ -210,7 +235,8 @@ impl Inner {
         let mut desk = lock(&self.desk);
         loop {
             if desk.stop {
-                let unused: Vec<_> = desk.ready.drain(..).collect();
+                let mut unused = std::mem::take(&mut desk.ready);
+                unused.append(&mut desk.bare);
                 desk.remains.extend(unused.into_iter().map(remains_of));
                 return desk.remains.pop_front().map_or(Job::Stop, Job::Bury);
             }
@@ -222,9 +248,8 @@ impl Inner {
             {
                 return Job::Bury(remains);
             }
-            let wanted = desk.ready.len() < self.want && !desk.tired;
-            if let Some(target) = desk.target.filter(|_| wanted) {
-                if std::mem::take(&mut desk.breathe) && !desk.ready.is_empty() {
+            if let Some((target, left)) = desk.wanted(self.want) {
+                if std::mem::take(&mut desk.breathe) && left > 0 {
                     desk = self.wait(desk, BREATH).0;
                     continue;
                 }
@@ -260,11 +285,12 @@ impl Inner {
         (desk, result.timed_out())
     }
 
-    fn prepare(&self, host: &mut Route, target: Target) {
-        let made = self.make(host, Some(target));
+    fn prepare(&self, host: &mut Route, target: Option<Target>) {
+        let made = self.make(host, target);
         let mut desk = lock(&self.desk);
         match made {
-            Ok(fresh) if desk.target == Some(target) => desk.ready.push_back(fresh),
+            Ok(fresh) if target.is_none() => desk.bare.push_back(fresh),
+            Ok(fresh) if desk.target == target => desk.ready.push_back(fresh),
             Ok(fresh) => desk.remains.push_back(remains_of(fresh)),
             Err(e) => {
                 tracing::warn!("no network sandbox is kept ready: {}", with_cause(&e));

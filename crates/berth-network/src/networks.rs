@@ -136,19 +136,18 @@ impl Networks {
 
     /// A sandbox for a container of the default network, from those kept ready if there is one.
     pub fn sandbox(&self) -> Result<Sandbox> {
-        let fresh = match self.inner.background.take() {
-            Some(fresh) => fresh,
-            None => self.make(true)?,
-        };
-        Ok(self.admit(fresh))
+        self.fresh(true).map(|fresh| self.admit(fresh))
     }
 
-    /// A sandbox with loopback only, for mode `none` and for user-defined networks.
+    /// A sandbox with loopback only, for mode `none` and for user-defined networks; from those kept ready too.
     pub fn sandbox_none(&self) -> Result<Sandbox> {
-        Ok(self.admit(self.make(false)?))
+        self.fresh(false).map(|fresh| self.admit(fresh))
     }
 
-    fn make(&self, with_veth: bool) -> Result<Fresh> {
+    fn fresh(&self, with_veth: bool) -> Result<Fresh> {
+        if let Some(fresh) = self.inner.background.take(with_veth) {
+            return Ok(fresh);
+        }
         // A socket of its own, so that others need not wait for this.
         let mut host = Route::open().map_err(|e| Error::kernel("open a netlink socket", e))?;
         self.inner.background.make(&mut host, with_veth)

@@ -37,7 +37,7 @@ pub struct NetworkOptions {
     pub masquerade: bool,
     /// The engine may set `net.ipv4.ip_forward` (`--ip-forward`).
     pub ip_forward: bool,
-    /// How many sandboxes are kept ready for the default network; 0 to make each when it is asked for.
+    /// How many sandboxes are kept ready for the default network, and as many without any; 0 to make each when it is asked for.
     pub ready: usize,
     /// Name servers that the resolver at 127.0.0.11 forwards to; the host's if empty (`--dns`).
     pub dns: Vec<IpAddr>,

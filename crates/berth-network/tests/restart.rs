@@ -299,11 +299,43 @@ fn a_killed_engine_costs_nothing() {
     let sandbox = world.networks().find_sandbox(&kept.id).unwrap();
     serve(&sandbox, 80);
     assert!(from_host((LOCALHOST, at.ports[0].host_port)).is_ok());
-    // The lost one's namespace and those made ahead are gone.
-    let wanted = 1 + world.options.ready;
+    // The lost one's namespace and those made ahead by the killed engine are gone.
+    let ready = world.options.ready;
     testkit::wait::until("only the kept one and those made ahead", || {
-        (veths(&world) == wanted).then_some(())
+        (veths(&world) == 1 + ready && bound(&world).len() == 1 + 2 * ready).then_some(())
     });
-    let bound = std::fs::read_dir(world.options.run_dir.join("netns")).unwrap();
-    assert_eq!(bound.count(), wanted);
+}
+
+/// IDs of the sandboxes that are there.
+fn bound(world: &World) -> Vec<String> {
+    let entries = std::fs::read_dir(world.options.run_dir.join("netns")).unwrap();
+    let name = |e: std::io::Result<std::fs::DirEntry>| e.unwrap().file_name().into_string();
+    entries.map(|e| name(e).unwrap()).collect()
+}
+
+#[test]
+fn bare_sandboxes_are_made_ahead_too() {
+    let world = World::new();
+    let all_ready = || {
+        testkit::wait::until("one of each kind", || {
+            (bound(&world).len() == 2 && veths(&world) == 1).then_some(())
+        })
+    };
+    all_ready();
+    let before = bound(&world);
+    let bare = world.networks().sandbox_none().unwrap();
+    assert!(before.contains(&bare.id().to_owned()));
+    let links = world::within(bare.netns(), || {
+        let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        text.lines().skip(2).count()
+    });
+    assert_eq!(links, 1);
+    // Another takes its place, and what was taken goes when it is given back.
+    testkit::wait::until("another", || (bound(&world).len() == 3).then_some(()));
+    world.networks().release(bare.id()).unwrap();
+    all_ready();
+    let netns = world.options.run_dir.join("netns");
+    drop(bare);
+    world.networks().shutdown();
+    assert!(!netns.exists());
 }
