@@ -106,6 +106,8 @@ pub(crate) struct Parts {
     /// Those who take what removed containers left off the machine. One at a time does, with its turn.
     pub sweeps: TaskTracker,
     pub turn: tokio::sync::Mutex<()>,
+    /// Ends what lasts as long as its client: events, followed logs, statistics, waits.
+    pub leaving: CancellationToken,
     /// Ends background work.
     pub closing: CancellationToken,
     warnings: Mutex<Vec<String>>,
@@ -131,8 +133,15 @@ impl Engine {
         &self.0.client
     }
 
+    /// Ends what would otherwise last as long as its client: events, followed logs, statistics, waits. Whoever serves the
+    /// engine says so first, so that only requests with an end of their own are waited for.
+    pub fn leave(&self) {
+        self.0.leaving.cancel();
+    }
+
     /// Ends background work. Containers go on.
     pub async fn shutdown(&self) {
+        self.leave();
         self.0.closing.cancel();
         self.0.sweeps.close();
         self.0.sweeps.wait().await;
@@ -293,6 +302,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
         db,
         sweeps: TaskTracker::new(),
         turn: tokio::sync::Mutex::default(),
+        leaving: CancellationToken::new(),
         closing: CancellationToken::new(),
         warnings: Mutex::new(warnings),
     }));

@@ -1,5 +1,7 @@
 //! Answers that are streams of JSON lines: pull, push, load, build, events, stats.
 
+use std::io;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use berth_spec::docker::JsonMessage;
@@ -54,12 +56,28 @@ impl Lines {
 pub fn stream<T: serde::Serialize + Send + 'static>(
     values: impl Stream<Item = T> + Send + 'static,
 ) -> Response {
-    let lines = values.map(|value| {
-        serde_json::to_vec(&value).map(|mut line| {
-            line.push(b'\n');
-            Bytes::from(line)
-        })
-    });
+    answer(values.map(|value| line(&value)))
+}
+
+/// One JSON value that comes late; if none does, the answer is broken off, so that no client takes it for one.
+pub fn late<T: serde::Serialize + Send + 'static>(
+    value: impl Future<Output = Option<T>> + Send + 'static,
+) -> Response {
+    answer(futures_util::stream::once(async move {
+        match value.await {
+            Some(value) => line(&value),
+            None => Err(io::Error::other("the engine ends")),
+        }
+    }))
+}
+
+fn line<T: serde::Serialize>(value: &T) -> io::Result<Bytes> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(Bytes::from(line))
+}
+
+fn answer(lines: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response {
     (
         [(header::CONTENT_TYPE, "application/json")],
         Body::from_stream(lines),

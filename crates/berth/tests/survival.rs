@@ -1,5 +1,7 @@
 //! The engine may be killed: containers run on, and nothing of them is lost.
 
+use std::process::Stdio;
+
 use testkit::engine::Engine;
 
 const BERTH: &str = env!("CARGO_BIN_EXE_berth");
@@ -62,6 +64,52 @@ fn containers_outlive_the_engine() {
     let ran = engine.run_with_input(&["attach", "waits"], b"go\n");
     assert_eq!(ran.code, 9, "{ran:?}");
     assert_eq!(engine.ok(&["logs", "waits"]), "before\nafter");
+}
+
+#[test]
+fn an_engine_that_ends_lets_its_watchers_go_and_another_takes_over() {
+    let mut engine = Engine::start(BERTH);
+    engine.ok(&["run", "-d", "--name", "c1", "busybox", "sleep", "600"]);
+    let connections = || {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", engine.pid())).ok()?;
+        let links = entries.filter_map(|e| std::fs::read_link(e.ok()?.path()).ok());
+        Some(
+            links
+                .filter(|l| l.to_string_lossy().starts_with("socket:"))
+                .count(),
+        )
+    };
+    let idle = testkit::wait::until("the connections of before to be closed", || {
+        let (now, later) = (connections()?, connections()?);
+        (now == later).then_some(now)
+    });
+    let mut watchers: Vec<_> = [
+        &["events"][..],
+        &["logs", "-f", "c1"],
+        &["stats", "c1"],
+        &["wait", "c1"],
+        &["attach", "c1"],
+    ]
+    .iter()
+    .map(|args| {
+        let mut command = engine.berth();
+        command.args(*args).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("the berth binary")
+    })
+    .collect();
+    testkit::wait::until("all watchers", || {
+        (connections()? >= idle + watchers.len()).then_some(())
+    });
+    // Only a request that has work to do is waited for: none of these has.
+    engine.relaunch();
+    for watcher in &mut watchers {
+        watcher.wait().expect("its end");
+    }
+    assert_eq!(
+        engine.ok(&["inspect", "-f", "{{.State.Running}}", "c1"]),
+        "true"
+    );
 }
 
 #[test]

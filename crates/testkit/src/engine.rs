@@ -87,7 +87,14 @@ impl Engine {
             .spawn()
             .expect("the berth binary");
         let mut message = [0; 256];
-        if let Err(e) = ready.recv(&mut message) {
+        // An engine that ends meanwhile says so at the same place.
+        let said = loop {
+            match ready.recv(&mut message) {
+                Ok(_) if message.starts_with(b"STOPPING=1") => {}
+                said => break said,
+            }
+        };
+        if let Err(e) = said {
             let _ = child.kill();
             let _ = child.wait();
             panic!(
@@ -111,6 +118,14 @@ impl Engine {
         let pid = Pid::from_child(&child);
         kill_process(pid, Signal::TERM).expect("a signal");
         child.wait().expect("its end");
+    }
+
+    /// Asks the engine to end and starts another at once, which has to wait for it.
+    pub fn relaunch(&mut self) {
+        let mut ending = self.child.take().expect("a running engine");
+        kill_process(Pid::from_child(&ending), Signal::TERM).expect("a signal");
+        self.launch();
+        ending.wait().expect("its end");
     }
 
     /// The engine's process ID.

@@ -94,7 +94,7 @@ pub(super) async fn read(
         partial: Vec::new(),
     };
     let container = container.clone();
-    let closing = engine.0.closing.clone();
+    let leaving = engine.0.leaving.clone();
     tokio::spawn(async move {
         let work = async {
             // What to follow is watched before the file is read: nothing falls between.
@@ -116,7 +116,7 @@ pub(super) async fn read(
             ended = work => if let Err(error) = ended {
                 tracing::debug!(container.id = %container.id, %error, "reading a log ended early");
             },
-            () = closing.cancelled() => {}
+            () = leaving.cancelled() => {}
         }
     });
     Ok(Box::pin(ReceiverStream::new(receiver)))

@@ -63,7 +63,7 @@ pub async fn stats(engine: &Engine, id: &str, options: StatsOptions) -> Result<S
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
                 () = sender.closed() => return,
-                () = engine.0.closing.cancelled() => return,
+                () = engine.0.leaving.cancelled() => return,
             }
         }
     });

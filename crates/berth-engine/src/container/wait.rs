@@ -5,6 +5,7 @@ use std::sync::Arc;
 use berth_spec::docker::WaitResponse;
 use berth_spec::docker::container::WaitError;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::record::{Container, Pulse};
 use crate::{Engine, Error, Result};
@@ -40,20 +41,25 @@ pub struct Waiting {
     /// How often it had ended when the wait began.
     exits: u64,
     pulse: watch::Receiver<Pulse>,
+    leaving: CancellationToken,
     /// Keeps the sender.
     _container: Arc<Container>,
 }
 
 impl Waiting {
-    /// How it ended.
-    pub async fn outcome(mut self) -> WaitResponse {
+    /// How it ended; `None` if the engine ends first.
+    pub async fn outcome(mut self) -> Option<WaitResponse> {
         let (condition, exits) = (self.condition, self.exits);
         let over = |pulse: &Pulse| match condition {
             WaitCondition::NotRunning => !pulse.running || pulse.removed,
             WaitCondition::NextExit => pulse.exits > exits || pulse.removed,
             WaitCondition::Removed => pulse.removed,
         };
-        match self.pulse.wait_for(over).await {
+        let ended = tokio::select! {
+            ended = self.pulse.wait_for(over) => ended,
+            () = self.leaving.cancelled() => return None,
+        };
+        Some(match ended {
             Ok(pulse) => WaitResponse {
                 status_code: pulse.exit_code,
                 // Of one that is gone, who started it has been told.
@@ -64,7 +70,7 @@ impl Waiting {
             },
             // The sender lives as long as the container that is held here.
             Err(_) => WaitResponse::default(),
-        }
+        })
     }
 }
 
@@ -77,6 +83,7 @@ pub async fn wait(engine: &Engine, id: &str, condition: WaitCondition) -> Result
         condition,
         exits,
         pulse,
+        leaving: engine.0.leaving.clone(),
         _container: container,
     })
 }

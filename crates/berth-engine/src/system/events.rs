@@ -49,7 +49,7 @@ pub async fn events(engine: &Engine, options: EventsOptions) -> Result<EventStre
     options.filters.allow(&FILTERS)?;
     let (kept, mut live) = engine.0.events.listen();
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let closing = engine.0.closing.clone();
+    let leaving = engine.0.leaving.clone();
     tokio::spawn(async move {
         let past = kept.into_iter().filter(|e| {
             options.since.is_some_and(|since| e.time_nano >= since)
@@ -83,7 +83,7 @@ pub async fn events(engine: &Engine, options: EventsOptions) -> Result<EventStre
         tokio::select! {
             () = end => {}
             () = pass => {}
-            () = closing.cancelled() => {}
+            () = leaving.cancelled() => {}
             () = sender.closed() => {}
         }
     });

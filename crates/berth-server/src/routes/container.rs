@@ -172,8 +172,7 @@ pub(super) fn size(query: &Query) -> Reply<(u16, u16)> {
 async fn wait(State(app): State<App>, Path(id): Path<String>, query: Query) -> Reply<Response> {
     let condition = query.text("condition").parse()?;
     let waiting = container::wait(&app.engine, &id, condition).await?;
-    let outcome = futures_util::stream::once(async move { waiting.outcome().await });
-    Ok(crate::lines::stream(outcome))
+    Ok(crate::lines::late(waiting.outcome()))
 }
 
 async fn stats(State(app): State<App>, Path(id): Path<String>, query: Query) -> Reply<Response> {

@@ -1,16 +1,26 @@
 //! One engine per data root: a lock on the root, and the PID file that others look at.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
 
+/// What the lock's file says of an engine that is about to let go of it.
+const ENDING: &str = "ending\n";
+/// An engine that was asked to end a moment ago may not have said so yet.
+const MOMENT: Duration = Duration::from_millis(500);
+/// How long an engine that says that it ends is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Held as long as the engine runs.
 pub struct Lock {
-    _root: File,
+    root: File,
     pidfile: Option<PathBuf>,
 }
 
@@ -34,21 +44,39 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        match flock(&root, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => bail!(
+        if !wait_for(&root, &path).with_context(|| format!("cannot lock {}", path.display()))? {
+            bail!(
                 "another engine uses {}: stop it, or give this one a --data-root, --exec-root, --bip and -H of its own",
                 data_root.display()
-            ),
-            Err(e) => return Err(e).with_context(|| format!("cannot lock {}", path.display())),
+            );
         }
+        root.set_len(0)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         if let Some(pidfile) = pidfile {
             write_pidfile(pidfile)?;
         }
         Ok(Self {
-            _root: root,
+            root,
             pidfile: pidfile.map(Path::to_owned),
         })
+    }
+}
+
+/// Locks the file; false if somebody has it who is not just ending.
+fn wait_for(root: &File, path: &Path) -> io::Result<bool> {
+    let began = Instant::now();
+    loop {
+        match flock(root, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let ending = fs::read_to_string(path)? == ENDING;
+        let patience = if ending { PATIENCE } else { MOMENT };
+        if began.elapsed() > patience {
+            return Ok(false);
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -61,6 +89,16 @@ fn write_pidfile(path: &Path) -> anyhow::Result<()> {
         .and_then(|mut file| write!(file, "{}", std::process::id()))
         .and_then(|()| fs::rename(&aside, path));
     written.with_context(|| format!("cannot write the PID file {}", path.display()))
+}
+
+impl Lock {
+    /// Tells an engine that waits for the root that it will have it soon.
+    pub fn ending(&self) {
+        // Whoever is not told waits less long.
+        if let Err(e) = (&self.root).write_all(ENDING.as_bytes()) {
+            tracing::debug!("an engine that starts now may not wait for this one: {e}");
+        }
+    }
 }
 
 impl Drop for Lock {

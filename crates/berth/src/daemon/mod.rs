@@ -107,7 +107,7 @@ fn start(
     raise_descriptor_limit();
     lock::private_dir(&places.data_root)?;
     lock::private_dir(&places.exec_root)?;
-    let _lock = Lock::take(&places.data_root, places.pidfile.as_deref())?;
+    let lock = Lock::take(&places.data_root, places.pidfile.as_deref())?;
     let launcher = Launcher::fork().context("cannot fork the launcher")?;
     start_log(&invocation.settings);
     // The process's only provider; a second installation would be a mistake in this file.
@@ -122,7 +122,7 @@ fn start(
         environment,
         launcher,
         sockets,
-        notify,
+        (notify, &lock),
     ));
     // Blocking work that is still under way may take its time; its effects are recorded or undone at the next start.
     executor.shutdown_timeout(Duration::from_secs(2));
@@ -135,7 +135,7 @@ async fn serve(
     environment: Environment,
     launcher: Launcher,
     sockets: Vec<std::os::fd::OwnedFd>,
-    notify: &Notify,
+    (notify, lock): (&Notify, &Lock),
 ) -> anyhow::Result<()> {
     let settings = &invocation.settings;
     let client = assemble::client(settings, &environment)?;
@@ -166,6 +166,8 @@ async fn serve(
     let _ = berth_sys::memory::forget_code();
     wait_for_the_end(invocation.on_demand, &engine, &activity).await?;
     notify.stopping();
+    lock.ending();
+    engine.leave();
     // The receiver lives in the task that is awaited next.
     let _ = end.send(true);
     serving.await.context("the server failed")?;
