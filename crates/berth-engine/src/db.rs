@@ -1,4 +1,4 @@
-//! What the engine remembers: one row of JSON for each container, network and volume.
+//! What the engine remembers: one row of JSON for each container, network, volume and exec.
 //!
 //! ```text
 //! <root>/engine.db    record(kind, id, value, digest), broken(kind, id, value, at)
@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     Container,
     Network,
     Volume,
+    Exec,
     /// What the engine is: its ID.
     Engine,
 }
@@ -34,8 +35,31 @@ impl Kind {
             Kind::Container => "container",
             Kind::Network => "network",
             Kind::Volume => "volume",
+            Kind::Exec => "exec",
             Kind::Engine => "engine",
         }
+    }
+}
+
+/// Changes of records that are kept all at once or not at all.
+#[derive(Default)]
+pub(crate) struct Batch(Vec<Change>);
+
+/// The record of an ID, or that there is none.
+type Change = (Kind, String, Option<Vec<u8>>);
+
+impl Batch {
+    /// Adds the record of `id`.
+    pub(crate) fn put(&mut self, kind: Kind, id: &str, value: &impl Serialize) -> Result<()> {
+        let value = serde_json::to_vec(value)
+            .map_err(|e| Error::internal(format!("cannot write the record of {id}: {e}")))?;
+        self.0.push((kind, id.to_owned(), Some(value)));
+        Ok(())
+    }
+
+    /// Forgets the record of `id`.
+    pub(crate) fn remove(&mut self, kind: Kind, id: &str) {
+        self.0.push((kind, id.to_owned(), None));
     }
 }
 
@@ -116,25 +140,44 @@ impl Db {
     /// Keeps `value` as the record of `id`, in place of what was there. Takes some tens of
     /// microseconds and waits for no disk.
     pub(crate) fn put(&self, kind: Kind, id: &str, value: &impl Serialize) -> Result<()> {
-        let value = serde_json::to_vec(value)
-            .map_err(|e| Error::internal(format!("cannot write the record of {id}: {e}")))?;
-        let digest = berth_store::hash::sha256(&value).to_string();
-        self.lock()
-            .prepare_cached(
+        let mut batch = Batch::default();
+        batch.put(kind, id, value)?;
+        self.write(batch)
+    }
+
+    /// Makes all changes of the batch.
+    pub(crate) fn write(&self, batch: Batch) -> Result<()> {
+        let change = |c: &Connection, (kind, id, value): &Change| {
+            let Some(value) = value else {
+                return c
+                    .prepare_cached("DELETE FROM record WHERE kind = ?1 AND id = ?2")?
+                    .execute(params![kind.as_str(), id]);
+            };
+            let digest = berth_store::hash::sha256(value).to_string();
+            c.prepare_cached(
                 "INSERT OR REPLACE INTO record (kind, id, value, digest) VALUES (?1, ?2, ?3, ?4)",
-            )
-            .and_then(|mut s| s.execute(params![kind.as_str(), id, value, digest]))
-            .map(drop)
-            .map_err(failed("write"))
+            )?
+            .execute(params![kind.as_str(), id, value, digest])
+        };
+        let mut connection = self.lock();
+        let written = match &batch.0[..] {
+            [] => Ok(()),
+            [one] => change(&connection, one).map(drop),
+            many => connection.transaction().and_then(|transaction| {
+                for one in many {
+                    change(&transaction, one)?;
+                }
+                transaction.commit()
+            }),
+        };
+        written.map_err(failed("write"))
     }
 
     /// Forgets the record of `id`.
     pub(crate) fn remove(&self, kind: Kind, id: &str) -> Result<()> {
-        self.lock()
-            .prepare_cached("DELETE FROM record WHERE kind = ?1 AND id = ?2")
-            .and_then(|mut s| s.execute(params![kind.as_str(), id]))
-            .map(drop)
-            .map_err(failed("write"))
+        let mut batch = Batch::default();
+        batch.remove(kind, id);
+        self.write(batch)
     }
 
     /// All records of a kind, and the IDs of those that had to be moved aside.

@@ -103,10 +103,12 @@ pub(crate) struct Parts {
     pub execs: Execs,
     pub events: Events,
     pub db: Db,
-    /// Those who take what removed containers left off the machine. One at a time does, with its turn.
+    /// Those who take what removed containers left off the machine (one at a time does, with its
+    /// turn), and steps of builds: what the engine's end waits for.
     pub sweeps: TaskTracker,
     pub turn: tokio::sync::Mutex<()>,
-    /// Ends what lasts as long as its client: events, followed logs, statistics, waits.
+    /// Ends what lasts as long as its client: events, followed logs, statistics, waits; and steps of
+    /// builds.
     pub leaving: CancellationToken,
     /// Ends background work.
     pub closing: CancellationToken,
@@ -133,8 +135,9 @@ impl Engine {
         &self.0.client
     }
 
-    /// Ends what would otherwise last as long as its client: events, followed logs, statistics, waits. Whoever serves the
-    /// engine says so first, so that only requests with an end of their own are waited for.
+    /// Ends what would otherwise last as long as its client: events, followed logs, statistics, waits; and
+    /// kills steps of builds. Whoever serves the engine says so first, so that only requests with an end of their own are waited
+    /// for.
     pub fn leave(&self) {
         self.0.leaving.cancel();
     }

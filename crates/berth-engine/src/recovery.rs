@@ -14,6 +14,7 @@ use crate::container::record::{Container, Record};
 use crate::container::state::Status;
 use crate::crossing::blocking;
 use crate::db::{Db, Kind};
+use crate::exec::record::Kept;
 use crate::task::{Exit, Found as FoundTask, Task, Tasks};
 use crate::{Engine, Error, Result, container};
 
@@ -25,6 +26,7 @@ const SIGKILL: i32 = 9;
 pub(crate) struct Found {
     containers: Vec<(Record, Option<FoundTask>)>,
     networks: Vec<NetworkRecord>,
+    execs: Kept,
     broken: Vec<String>,
 }
 
@@ -54,6 +56,8 @@ pub(crate) fn look(
     let (records, mut broken) = db.all::<Record>(Kind::Container)?;
     let (networks, broken_networks) = db.all::<NetworkRecord>(Kind::Network)?;
     broken.extend(broken_networks);
+    let (execs, broken_execs) = Kept::read(db)?;
+    broken.extend(broken_execs);
     let alive: BTreeSet<&str> = records
         .iter()
         .filter(|r| r.life.status.alive())
@@ -77,6 +81,7 @@ pub(crate) fn look(
     Ok(Found {
         containers,
         networks,
+        execs,
         broken,
     })
 }
@@ -122,9 +127,12 @@ pub(crate) async fn take_up(engine: &Engine, found: Found) {
         ));
     }
     let mut to_start = Vec::new();
+    let mut execs = found.execs;
     for (record, task) in found.containers {
         let container = Arc::new(Container::new(record));
         engine.0.containers.insert(container.clone());
+        let ended = engine.0.tasks.exec_exits(&engine.task_dir(&container.id));
+        execs.take_up(engine, &container, task.as_ref(), ended);
         match task {
             Some(FoundTask::Running(task)) => go_on(engine, &container, task),
             Some(FoundTask::Exited(exit)) => exit::ended(engine, &container, exit).await,
@@ -143,6 +151,9 @@ pub(crate) async fn take_up(engine: &Engine, found: Found) {
         if exit::starts_with_engine(&container) {
             to_start.push(container);
         }
+    }
+    if let Err(error) = execs.drop_rest(&engine.0.db) {
+        tracing::warn!(%error, "execs of containers that are gone could not be forgotten");
     }
     sweep(engine, &found.broken).await;
     for container in to_start {

@@ -89,13 +89,37 @@ pub type StepOutput = mpsc::Sender<(StreamKind, Bytes)>;
 const PIECE: usize = 32 << 10;
 
 /// Runs the process to its end and answers its exit code (128 + n after signal n). Once `cancel`
-/// fires it is killed, and this returns when nothing of it is left.
+/// fires it is killed, and this returns when nothing of it is left. The engine's end, and a caller
+/// that is gone, are the same as `cancel`.
 pub async fn run(
     engine: &Engine,
     request: StepRequest,
     output: StepOutput,
     cancel: CancellationToken,
 ) -> Result<i32> {
+    let gone = cancel.child_token();
+    let _caller = gone.clone().drop_guard();
+    // The engine's end waits for it, whatever becomes of the caller.
+    let step = to_its_end(engine.clone(), request, output, gone);
+    match engine.0.sweeps.spawn(step).await {
+        Ok(ended) => ended,
+        Err(error) => Err(Error::internal(format!("a step failed: {error}"))),
+    }
+}
+
+async fn to_its_end(
+    engine: Engine,
+    request: StepRequest,
+    output: StepOutput,
+    cancel: CancellationToken,
+) -> Result<i32> {
+    let engine = &engine;
+    if engine.0.leaving.is_cancelled() {
+        return Err(Error::new(
+            crate::ErrorKind::Unavailable,
+            "the engine is ending",
+        ));
+    }
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()
         .map_err(|e| Error::io("cannot make a stream for a step", e))?;
     let stream = stream_of(ours.into())?;
@@ -106,7 +130,13 @@ pub async fn run(
     let Started { task, undo } = started;
     let task = Arc::new(task);
     let execs = Execs::default();
-    let ended = end(&task, &execs, &cancel);
+    let stop = async {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = engine.0.leaving.cancelled() => {}
+        }
+    };
+    let ended = end(&task, &execs, stop);
     // All output has been passed on before the end is told.
     let (exit, passed) = tokio::join!(ended, pass(stream, &output));
     // The sandbox goes, and the directory; what could not be undone is logged there.
@@ -116,16 +146,22 @@ pub async fn run(
     })
     .await?;
     passed?;
+    if engine.0.leaving.is_cancelled() {
+        return Err(Error::new(
+            crate::ErrorKind::Unavailable,
+            "the engine is ending",
+        ));
+    }
     Ok(i32::try_from(exit.code).unwrap_or(255))
 }
 
-/// Waits for the end, and brings it about once `cancel` fires.
-async fn end(task: &Arc<Task>, execs: &Execs, cancel: &CancellationToken) -> Exit {
+/// Waits for the end, and brings it about once `stop` is over.
+async fn end(task: &Arc<Task>, execs: &Execs, stop: impl Future<Output = ()>) -> Exit {
     let exited = task.exited(execs);
     tokio::pin!(exited);
     tokio::select! {
         exit = &mut exited => return exit,
-        () = cancel.cancelled() => {}
+        () = stop => {}
     }
     let killed = task.clone();
     if let Err(error) = blocking(move || killed.kill(9)).await {

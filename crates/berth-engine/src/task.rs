@@ -170,6 +170,17 @@ impl Tasks {
         })
     }
 
+    /// How further processes of a task that has ended had ended, where nobody was there to hear it; by
+    /// their IDs. Blocks.
+    pub fn exec_exits(&self, dir: &Path) -> Vec<(String, i64)> {
+        let exits = berth_runtime::task::exec_exits(dir).unwrap_or_else(|error| {
+            tracing::warn!(dir = %dir.display(), %error, "what became of execs cannot be read");
+            Vec::new()
+        });
+        let code = |(id, status): (String, ExitStatus)| (id, i64::from(status.code));
+        exits.into_iter().map(code).collect()
+    }
+
     /// Finds a task again by its directory. Blocks.
     pub fn reconnect(&self, dir: &Path) -> Result<Found> {
         if !dir.exists() {
@@ -187,6 +198,17 @@ impl Task {
     /// Its first process, in this process's PID namespace.
     pub fn pid(&self) -> i32 {
         self.0.pid()
+    }
+
+    /// Further processes that ran when the task was found again.
+    pub fn execs(&self) -> impl Iterator<Item = (String, i32)> {
+        self.0.execs().iter().cloned()
+    }
+
+    /// Codes of further processes that had ended by then.
+    pub fn ended_execs(&self) -> impl Iterator<Item = (String, i64)> {
+        let ended = self.0.ended_execs().iter();
+        ended.map(|(id, status)| (id.clone(), i64::from(status.code)))
     }
 
     /// What could not be done as asked.

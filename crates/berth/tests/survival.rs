@@ -151,3 +151,129 @@ fn an_exit_while_the_engine_is_away_is_known_afterwards() {
     assert_eq!(engine.ok(&["logs", "c1"]), "up\nlast words");
     assert_eq!(engine.ok(&["rm", "c1"]), "c1");
 }
+
+/// Execs of before are known afterwards: those that go on, those that ended while nobody looked, and those that
+/// never began.
+#[test]
+fn execs_outlive_the_engine() {
+    let mut engine = Engine::start(BERTH);
+    let dir = engine.dir_with("gate", &[]);
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let bind = format!("{}:/gate", dir.display());
+    for name in ["stays", "ends"] {
+        let script = "while ! [ -e /gate/end ]; do sleep 0.01; done; exit 3";
+        let script = if name == "ends" { script } else { "sleep 1000" };
+        engine.ok(&[
+            "run", "-d", "--name", name, "-v", &bind, "busybox", "sh", "-c", script,
+        ]);
+    }
+    let api = engine.api();
+    let create = |container: &str, script: &str| {
+        let body = format!(r#"{{"Cmd":["sh","-c","{script}"],"AttachStdout":true}}"#);
+        let made = api.post(&format!("/containers/{container}/exec"), &body);
+        made["Id"].as_str().expect("an id").to_owned()
+    };
+    let start = |id: &str| api.post(&format!("/exec/{id}/start"), r#"{"Detach":true}"#);
+    let inspect = |id: &str| api.get(&format!("/exec/{id}/json"));
+    let idle = create("stays", "exit 1");
+    let waits = create(
+        "stays",
+        "while ! [ -e /gate/later ]; do sleep 0.01; done; exit 8",
+    );
+    let away = create(
+        "stays",
+        "while ! [ -e /gate/now ]; do sleep 0.01; done; touch /gate/one; exit 7",
+    );
+    let gone = create(
+        "ends",
+        "while ! [ -e /gate/now ]; do sleep 0.01; done; touch /gate/two; exit 6",
+    );
+    let before = create("stays", "exit 5");
+    for id in [&waits, &away, &gone, &before] {
+        start(id);
+    }
+    testkit::wait::until("the end of one", || inspect(&before)["ExitCode"].as_i64());
+    let pid = inspect(&waits)["Pid"].clone();
+    engine.kill();
+    std::fs::write(dir.join("now"), "").expect("a file");
+    testkit::wait::until("two execs' last words", || {
+        (dir.join("one").exists() && dir.join("two").exists()).then_some(())
+    });
+    // The shim has the end of its exec before that of its container, as the kernel tells of both.
+    std::fs::write(dir.join("end"), "").expect("a file");
+    engine.launch();
+
+    let seen = inspect(&waits);
+    assert_eq!(
+        (&seen["Running"], &seen["Pid"]),
+        (&true.into(), &pid),
+        "{seen}"
+    );
+    assert_eq!(seen["ProcessConfig"]["entrypoint"], "sh");
+    let ids = api.get("/containers/stays/json")["ExecIDs"].to_string();
+    assert!(
+        ids.contains(&waits) && ids.contains(&idle) && !ids.contains(&before),
+        "{ids}"
+    );
+    for (id, code) in [(&before, 5), (&away, 7)] {
+        testkit::wait::until("its code", || {
+            inspect(id)["ExitCode"].as_i64().filter(|c| *c == code)
+        });
+    }
+    let code = testkit::wait::until("its code", || inspect(&gone)["ExitCode"].as_i64());
+    // It may have been on its way out when its container took everything along.
+    assert!([6, 137].contains(&code), "{code}");
+    let seen = inspect(&idle);
+    assert_eq!(
+        (&seen["Running"], &seen["ExitCode"]),
+        (&false.into(), &serde_json::Value::Null)
+    );
+    start(&idle);
+    std::fs::write(dir.join("later"), "").expect("a file");
+    for (id, code) in [(&idle, 1), (&waits, 8)] {
+        testkit::wait::until("its code", || {
+            inspect(id)["ExitCode"].as_i64().filter(|c| *c == code)
+        });
+    }
+    engine.ok(&["rm", "-f", "stays"]);
+    let answer = api
+        .call("GET", &format!("/exec/{waits}/json"), b"")
+        .expect("an answer");
+    assert_eq!(answer.status, 404);
+}
+
+/// A build's step does not outlive an engine that is asked to end.
+#[test]
+fn steps_end_with_the_engine() {
+    let mut engine = Engine::start(BERTH);
+    let context = engine.dir_with(
+        "context",
+        &[("Dockerfile", "FROM busybox\nRUN echo begun; sleep 98765\n")],
+    );
+    let mut build = engine
+        .berth()
+        .args([
+            "build",
+            "--progress",
+            "plain",
+            &context.display().to_string(),
+        ])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the berth binary");
+    let step = testkit::wait::until("the step's process", || {
+        let found = testkit::proc::with_arguments(&["sleep", "98765"]);
+        found.into_iter().next()
+    });
+    engine.terminate();
+    assert!(
+        !std::path::Path::new(&format!("/proc/{step}")).exists(),
+        "it goes on"
+    );
+    let ended = build.wait().expect("its end");
+    assert!(!ended.success());
+    let left = std::fs::read_dir(engine.path("run/containers")).expect("the run directory");
+    assert_eq!(left.count(), 0, "directories of steps");
+    engine.launch();
+}

@@ -138,6 +138,11 @@ impl Engine {
         format!("unix://{}", self.path("berth.sock").display())
     }
 
+    /// Its API without a client.
+    pub fn api(&self) -> crate::api::Api {
+        crate::api::Api::new(self.path("berth.sock"))
+    }
+
     /// A path in the test's own directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

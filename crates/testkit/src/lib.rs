@@ -4,9 +4,11 @@
 //! Begin with [`engine::Engine`], which most end-to-end tests start.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod engine;
 pub mod http;
 pub mod line;
+pub mod proc;
 pub mod registry;
 pub mod rootfs;
 pub mod wait;

@@ -96,6 +96,8 @@ fn create_of(
     let (container, warnings) = made?;
     drop(lease);
     engine.0.containers.insert(container.clone());
+    // The container itself says what it uses by now.
+    engine.0.volumes.let_go(&id)?;
     super::tell(engine, &container, "create", BTreeMap::new());
     Ok(ContainerCreateResponse { id, warnings })
 }
@@ -220,7 +222,7 @@ fn make(
         life: Life::default(),
         ..Record::default()
     };
-    engine.0.db.put(crate::db::Kind::Container, id, &record)?;
+    engine.0.volumes.keep_with(id, &record)?;
     undo.keep();
     Ok((Arc::new(Container::new(record)), warnings))
 }

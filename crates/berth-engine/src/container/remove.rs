@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use berth_store::Condemned;
 
+use super::exit;
 use super::kill::{SIGKILL, ended, mark_stopped, send};
 use super::plan::MountKind;
 use super::record::Container;
 use super::state::{Happening, Status};
-use super::{create, exit};
 use crate::crossing::blocking;
-use crate::db::Kind;
-use crate::{Engine, Error, Result};
+use crate::db::{Batch, Kind};
+use crate::{Engine, Error, ErrorKind, Result, volume};
 
 /// How [`remove`] goes about it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -121,7 +121,12 @@ async fn finish_with(engine: &Engine, container: &Arc<Container>, volumes: bool)
 /// Takes it out of sight; the record last.
 fn delete(engine: &Engine, container: &Container) -> Result<Condemned> {
     let condemned = engine.0.store.snapshots().condemn(&container.id)?;
-    engine.0.db.remove(Kind::Container, &container.id)?;
+    let mut batch = Batch::default();
+    batch.remove(Kind::Container, &container.id);
+    for exec in engine.0.execs.of(&container.id) {
+        batch.remove(Kind::Exec, &exec);
+    }
+    engine.0.db.write(batch)?;
     Ok(condemned)
 }
 
@@ -165,13 +170,10 @@ async fn remove_volumes(engine: &Engine, container: &Arc<Container>) {
             .collect()
     });
     for name in names {
-        if !crate::volume::users(engine, &name).is_empty() {
-            continue;
-        }
-        let volumes = engine.clone();
-        let gone = name.clone();
-        match blocking(move || volumes.0.volumes.remove(&gone)).await {
-            Ok(()) => create::tell_volume(engine, "destroy", &name, &[]),
+        match volume::remove_unused(engine, &name).await {
+            Ok(()) => {}
+            // Another container has it, or somebody has removed it.
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
             Err(error) => tracing::warn!(volume = %name, %error, "a volume could not be removed"),
         }
     }

@@ -13,7 +13,8 @@ use crate::undo::Undo;
 use crate::{Engine, Error, Result, random};
 
 /// Makes the volumes that a container names and that are not there, and fills fresh ones with what
-/// the image has at their place. Blocks.
+/// the image has at their place. They are the container's from here on: nobody removes them, and they
+/// go with it should it get no record. Blocks.
 pub(super) fn make(
     engine: &Engine,
     id: &str,
@@ -21,12 +22,16 @@ pub(super) fn make(
     mounts: &mut [MountRecord],
     undo: &mut Undo,
 ) -> Result<()> {
+    undo.push({
+        let (engine, id) = (engine.clone(), id.to_owned());
+        move || engine.0.volumes.let_go(&id)
+    });
     let mut view = None;
     for mount in mounts.iter_mut() {
         match mount.kind {
             MountKind::Bind => check_bind(mount)?,
             MountKind::Volume => {
-                let fresh = make_one(engine, mount, undo)?;
+                let fresh = make_one(engine, id, mount)?;
                 let driven = engine
                     .0
                     .volumes
@@ -51,7 +56,6 @@ pub(super) fn make(
             MountKind::Tmpfs => {}
         }
     }
-    let _ = id;
     Ok(())
 }
 
@@ -70,7 +74,7 @@ fn check_bind(mount: &MountRecord) -> Result<()> {
     )))
 }
 
-fn make_one(engine: &Engine, mount: &mut MountRecord, undo: &mut Undo) -> Result<bool> {
+fn make_one(engine: &Engine, id: &str, mount: &mut MountRecord) -> Result<bool> {
     if mount.anonymous && mount.name.is_empty() {
         mount.name = random::id();
     }
@@ -78,11 +82,9 @@ fn make_one(engine: &Engine, mount: &mut MountRecord, undo: &mut Undo) -> Result
         name: mount.name.clone(),
         ..mount.volume.clone()
     };
-    let (record, fresh) = engine.0.volumes.create(&body, mount.anonymous)?;
+    let (record, fresh) = engine.0.volumes.claim(&body, mount.anonymous, id)?;
     if fresh {
-        let (engine, name) = (engine.clone(), record.name.clone());
-        tell_volume(&engine, "create", &name, &[]);
-        undo.push(move || engine.0.volumes.remove(&name));
+        tell_volume(engine, "create", &record.name, &[]);
     }
     Ok(fresh)
 }

@@ -1,5 +1,6 @@
 //! Further processes in a running container.
 
+pub(crate) mod record;
 pub(crate) mod registry;
 pub(crate) mod run;
 
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use crate::container::record::Container;
 use crate::container::state::Status;
 use crate::crossing::blocking;
+use crate::db::Kind;
 use crate::session::parse_detach_keys;
 use crate::{Engine, Error, Result, Session, container, random};
 use registry::{Exec, ExecState};
@@ -73,8 +75,11 @@ pub async fn create(
         body,
         state: watch::channel(ExecState::Created).0,
     });
+    record::keep(&engine.0.db, &exec, ExecState::Created)?;
     tell(engine, &container, &exec, "exec_create", true, None);
-    engine.0.execs.insert(exec);
+    if let Some(old) = engine.0.execs.insert(exec) {
+        engine.0.db.remove(Kind::Exec, &old)?;
+    }
     container.live(|live| live.execs.insert(id.clone()));
     Ok(ExecCreateResponse { id })
 }
@@ -109,9 +114,11 @@ pub async fn start(engine: &Engine, id: &str, body: ExecStartBody) -> Result<Opt
     let (pid, stream) = match started {
         Ok(started) => started,
         Err(error) => {
-            exec.state.send_replace(ExecState::Ended {
+            let ended = ExecState::Ended {
                 code: run::failed_code(&error),
-            });
+            };
+            exec.state.send_replace(ended);
+            record::remember(engine, &exec, ended);
             container.live(|live| live.execs.remove(&exec.id));
             return match detach {
                 true => Err(error),
@@ -186,7 +193,9 @@ fn watch_end(engine: &Engine, container: &Arc<Container>, exec: &Arc<Exec>) {
             _ = pulse.wait_for(|p| !p.running || p.removed) => 137,
             () = engine.0.closing.cancelled() => return,
         };
-        exec.state.send_replace(ExecState::Ended { code });
+        let ended = ExecState::Ended { code };
+        exec.state.send_replace(ended);
+        record::remember(&engine, &exec, ended);
         container.live(|live| live.execs.remove(&exec.id));
         tell(&engine, &container, &exec, "exec_die", false, Some(code));
     });

@@ -1,5 +1,4 @@
-//! The execs of an engine. They live in memory: an exec that outlives the engine goes on, and is
-//! nobody's any more.
+//! The execs of an engine, in memory; what is kept of them is told in [`super::record`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,8 +51,10 @@ impl Execs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn insert(&self, exec: Arc<Exec>) {
+    /// Adds one; the ID of one that had to be forgotten for it.
+    pub fn insert(&self, exec: Arc<Exec>) -> Option<String> {
         let mut index = self.index();
+        let mut forgotten = None;
         if index.order.len() >= MAX {
             let ended = index.order.iter().position(|id| {
                 index.by_id.get(id).is_none_or(|e| {
@@ -63,10 +64,19 @@ impl Execs {
             if let Some(position) = ended {
                 let id = index.order.remove(position);
                 index.by_id.remove(&id);
+                forgotten = Some(id);
             }
         }
         index.order.push(exec.id.clone());
         index.by_id.insert(exec.id.clone(), exec);
+        forgotten
+    }
+
+    /// IDs of a container's.
+    pub fn of(&self, container: &str) -> Vec<String> {
+        let index = self.index();
+        let own = index.by_id.values().filter(|e| e.container == container);
+        own.map(|e| e.id.clone()).collect()
     }
 
     /// The exec of this ID, or whose ID begins so and no other's does.

@@ -7,7 +7,8 @@ use berth_spec::docker::ExecCreateBody;
 use berth_spec::oci::runtime::Process;
 use berth_sys::root::RootFd;
 
-use super::registry::Exec;
+use super::record;
+use super::registry::{Exec, ExecState};
 use crate::container::plan::spec::{self, capabilities, capability_sets, console_size, oci_user};
 use crate::container::plan::user::Accounts;
 use crate::container::plan::{SecurityOptions, overlay, rlimits};
@@ -37,6 +38,8 @@ pub(super) fn run(
     let record = container.snapshot();
     let mut process = process(engine, &record, task.pid(), &exec.body)?;
     process.console_size = console_size(size);
+    // Should the engine end before it has the answer, the shim's word counts.
+    record::keep(&engine.0.db, exec, ExecState::Starting)?;
     let attached = |asked: bool| asked && !detach;
     task.exec(ExecRequest {
         id: exec.id.clone(),

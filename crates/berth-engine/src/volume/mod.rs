@@ -95,16 +95,14 @@ pub async fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
     remove_unused(engine, name).await
 }
 
-async fn remove_unused(engine: &Engine, name: &str) -> Result<()> {
-    let users = users(engine, name);
-    if !users.is_empty() {
-        return Err(Error::conflict(format!(
-            "remove {name}: volume is in use - [{}]",
-            users.join(", ")
-        )));
-    }
+/// Removes a volume, in Docker's words where a container has it.
+pub(crate) async fn remove_unused(engine: &Engine, name: &str) -> Result<()> {
     let (volumes, gone) = (engine.clone(), name.to_owned());
-    blocking(move || volumes.0.volumes.remove(&gone)).await?;
+    blocking(move || {
+        let users = || users(&volumes, &gone);
+        volumes.0.volumes.remove(&gone, users)
+    })
+    .await?;
     tell(engine, "destroy", name);
     Ok(())
 }

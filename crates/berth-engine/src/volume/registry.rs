@@ -4,7 +4,7 @@
 //! <root>/volumes/<name>/_data    what is mounted
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::container::plan::check_volume_name;
-use crate::db::{Db, Kind};
+use crate::db::{Batch, Db, Kind};
 use crate::{Error, Result};
 
 /// Marks volumes that Docker calls anonymous.
@@ -34,13 +34,25 @@ pub(crate) struct VolumeRecord {
     /// Something was mounted from it, or copied into it: an image's files are not copied again.
     #[serde(default)]
     pub used: bool,
+    /// Made for a container that has no record yet: should the engine end before it has, the volume
+    /// goes at the next start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
+}
+
+/// What is known of volumes.
+#[derive(Default)]
+struct Index {
+    records: BTreeMap<String, VolumeRecord>,
+    /// IDs of containers on their way to a record, by the volume that they will use.
+    claims: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// All volumes of an engine.
 pub(crate) struct Volumes {
     dir: PathBuf,
     db: Db,
-    records: Mutex<BTreeMap<String, VolumeRecord>>,
+    index: Mutex<Index>,
 }
 
 impl Volumes {
@@ -52,13 +64,16 @@ impl Volumes {
         let volumes = Self {
             dir,
             db,
-            records: Mutex::new(records),
+            index: Mutex::new(Index {
+                records,
+                claims: BTreeMap::new(),
+            }),
         };
         Ok((volumes, broken))
     }
 
-    fn records(&self) -> MutexGuard<'_, BTreeMap<String, VolumeRecord>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the volume's files are.
@@ -68,12 +83,13 @@ impl Volumes {
 
     /// All, by name.
     pub fn all(&self) -> Vec<VolumeRecord> {
-        self.records().values().cloned().collect()
+        self.index().records.values().cloned().collect()
     }
 
     /// The volume of this name; Docker's words where there is none.
     pub fn get(&self, name: &str) -> Result<VolumeRecord> {
-        self.records()
+        self.index()
+            .records
             .get(name)
             .cloned()
             .ok_or_else(|| no_such_volume(name))
@@ -81,6 +97,26 @@ impl Volumes {
 
     /// Makes a volume, or answers the one of that name; whether it is new. Blocks.
     pub fn create(&self, body: &VolumeCreateBody, anonymous: bool) -> Result<(VolumeRecord, bool)> {
+        self.create_for(body, anonymous, None)
+    }
+
+    /// The same for `container`, which has no record yet: the volume is its own from here on, until
+    /// [`keep_with`](Self::keep_with) or [`let_go`](Self::let_go). Blocks.
+    pub fn claim(
+        &self,
+        body: &VolumeCreateBody,
+        anonymous: bool,
+        container: &str,
+    ) -> Result<(VolumeRecord, bool)> {
+        self.create_for(body, anonymous, Some(container))
+    }
+
+    fn create_for(
+        &self,
+        body: &VolumeCreateBody,
+        anonymous: bool,
+        container: Option<&str>,
+    ) -> Result<(VolumeRecord, bool)> {
         if !matches!(body.driver.as_str(), "" | "local") {
             return Err(Error::not_found(format!(
                 "error looking up volume plugin {0}: plugin \"{0}\" not found",
@@ -89,14 +125,31 @@ impl Volumes {
         }
         check_volume_name(&body.name)?;
         check_options(&body.driver_opts)?;
-        let mut records = self.records();
-        if let Some(record) = records.get(&body.name) {
+        let mut index = self.index();
+        let Index { records, claims } = &mut *index;
+        let mut claim = || {
+            if let Some(container) = container {
+                let of_volume = claims.entry(body.name.clone()).or_default();
+                of_volume.insert(container.to_owned());
+            }
+        };
+        if let Some(record) = records.get_mut(&body.name) {
             if !body.driver_opts.is_empty() && body.driver_opts != record.options {
                 return Err(Error::conflict(format!(
                     "a volume of the name {} exists with other options",
                     body.name
                 )));
             }
+            if container.is_none() && record.pending {
+                // A user has it from here on, whatever becomes of the container.
+                let settled = VolumeRecord {
+                    pending: false,
+                    ..record.clone()
+                };
+                self.db.put(Kind::Volume, &body.name, &settled)?;
+                *record = settled;
+            }
+            claim();
             return Ok((record.clone(), false));
         }
         let mut record = VolumeRecord {
@@ -105,6 +158,7 @@ impl Volumes {
             labels: body.labels.clone(),
             options: body.driver_opts.clone(),
             used: false,
+            pending: container.is_some(),
         };
         if anonymous {
             record.labels.insert(ANONYMOUS.to_owned(), String::new());
@@ -119,13 +173,66 @@ impl Volumes {
             return Err(error);
         }
         records.insert(record.name.clone(), record.clone());
+        claim();
         Ok((record, true))
+    }
+
+    /// Keeps the record of `container`, and in the same moment the volumes that were made for it.
+    /// Blocks.
+    pub fn keep_with(&self, container: &str, record: &impl Serialize) -> Result<()> {
+        let mut index = self.index();
+        let Index { records, claims } = &mut *index;
+        let settled: Vec<VolumeRecord> = claims
+            .iter()
+            .filter(|(_, of_volume)| of_volume.contains(container))
+            .filter_map(|(name, _)| records.get(name).filter(|v| v.pending))
+            .map(|v| VolumeRecord {
+                pending: false,
+                ..v.clone()
+            })
+            .collect();
+        let mut batch = Batch::default();
+        for volume in &settled {
+            batch.put(Kind::Volume, &volume.name, volume)?;
+        }
+        batch.put(Kind::Container, container, record)?;
+        self.db.write(batch)?;
+        for volume in settled {
+            records.insert(volume.name.clone(), volume);
+        }
+        Ok(())
+    }
+
+    /// `container` has a record by now, or will not have one: then volumes that were made for it go.
+    /// Blocks.
+    pub fn let_go(&self, container: &str) -> Result<()> {
+        let unwanted: Vec<String> = {
+            let mut index = self.index();
+            let Index { records, claims } = &mut *index;
+            let mut unwanted = Vec::new();
+            claims.retain(|name, of_volume| {
+                let last = of_volume.remove(container) && of_volume.is_empty();
+                if last && records.get(name).is_some_and(|v| v.pending) {
+                    unwanted.push(name.clone());
+                }
+                !of_volume.is_empty()
+            });
+            unwanted
+        };
+        for name in unwanted {
+            // Somebody may have claimed it since.
+            match self.remove_if(&name, Vec::new, |v| v.pending) {
+                Err(error) if error.kind() == crate::ErrorKind::Internal => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Remembers that files are in it.
     pub fn set_used(&self, name: &str) -> Result<()> {
-        let mut records = self.records();
-        if let Some(record) = records.get_mut(name)
+        let mut index = self.index();
+        if let Some(record) = index.records.get_mut(name)
             && !record.used
         {
             record.used = true;
@@ -134,15 +241,34 @@ impl Volumes {
         Ok(())
     }
 
-    /// Removes a volume and its files. Blocks.
-    pub fn remove(&self, name: &str) -> Result<()> {
+    /// Removes a volume and its files, unless it is claimed or `users` names containers that have
+    /// it: asked at a moment when nobody can claim it. Blocks.
+    pub fn remove(&self, name: &str, users: impl FnOnce() -> Vec<String>) -> Result<()> {
+        self.remove_if(name, users, |_| true)
+    }
+
+    fn remove_if(
+        &self,
+        name: &str,
+        users: impl FnOnce() -> Vec<String>,
+        still: impl FnOnce(&VolumeRecord) -> bool,
+    ) -> Result<()> {
         let condemned = self.dir.join(format!("{CONDEMNED}{name}"));
         let failed = |e| Error::io(format_args!("cannot remove volume {name}"), e);
         {
             // Under one lock: nobody makes a volume of that name meanwhile.
-            let mut records = self.records();
-            if !records.contains_key(name) {
-                return Err(no_such_volume(name));
+            let mut index = self.index();
+            let record = index.records.get(name);
+            if !still(record.ok_or_else(|| no_such_volume(name))?) {
+                return Ok(());
+            }
+            let mut users = users();
+            users.extend(index.claims.get(name).into_iter().flatten().cloned());
+            if !users.is_empty() {
+                return Err(Error::conflict(format!(
+                    "remove {name}: volume is in use - [{}]",
+                    users.join(", ")
+                )));
             }
             delete(&condemned).map_err(failed)?;
             match std::fs::rename(self.dir.join(name), &condemned) {
@@ -150,7 +276,7 @@ impl Volumes {
                 _ => {}
             }
             self.db.remove(Kind::Volume, name)?;
-            records.remove(name);
+            index.records.remove(name);
         }
         delete(&condemned).map_err(failed)
     }
@@ -160,9 +286,19 @@ impl Volumes {
         let Ok(entries) = std::fs::read_dir(&self.dir) else {
             return;
         };
-        let mut records = self.records();
+        let mut index = self.index();
+        let records = &mut index.records;
         for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
+            let mut name = entry.file_name().to_string_lossy().into_owned();
+            if records.get(&name).is_some_and(|v| v.pending) {
+                // Its container never came to be: nobody but the image wrote to it.
+                let condemned = format!("{CONDEMNED}{name}");
+                if let Err(error) = std::fs::rename(entry.path(), self.dir.join(&condemned)) {
+                    tracing::warn!(volume = name, %error, "a volume that nobody has stays");
+                    continue;
+                }
+                name = condemned;
+            }
             if let Some(name) = name.strip_prefix(CONDEMNED) {
                 // A removal that was broken off.
                 if let Err(error) = self.db.remove(Kind::Volume, name) {
@@ -170,7 +306,8 @@ impl Volumes {
                     continue;
                 }
                 records.remove(name);
-                let _ = delete(&entry.path());
+                // Tried again at the next start.
+                let _ = delete(&self.dir.join(format!("{CONDEMNED}{name}")));
                 continue;
             }
             // Files of a volume whose record broke are a user's files.
@@ -275,9 +412,9 @@ mod tests {
             volumes.create(&named(name), false).unwrap();
             std::fs::write(volumes.data(name).join("file"), "x").unwrap();
         }
-        volumes.remove("gone").unwrap();
+        volumes.remove("gone", Vec::new).unwrap();
         assert_eq!(
-            volumes.remove("gone").unwrap_err().to_string(),
+            volumes.remove("gone", Vec::new).unwrap_err().to_string(),
             "get gone: no such volume"
         );
         // As a process leaves it that dies in between.
@@ -297,5 +434,49 @@ mod tests {
         // A new one of an old name is empty.
         volumes.create(&named("torn"), false).unwrap();
         assert!(!volumes.data("torn").join("file").exists());
+    }
+
+    #[test]
+    fn a_claimed_volume_goes_only_with_its_container() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let (db, _) = Db::open(&dir.path().join("engine.db")).unwrap();
+            let (volumes, broken) = Volumes::open(dir.path().join("volumes"), db).unwrap();
+            volumes.sweep(&broken);
+            volumes
+        };
+        let names = |v: &Volumes| v.all().into_iter().map(|v| v.name).collect::<Vec<_>>();
+        let named = |name: &str| VolumeCreateBody {
+            name: name.to_owned(),
+            ..VolumeCreateBody::default()
+        };
+        let volumes = open();
+        for name in ["lost", "asked", "kept", "mixed"] {
+            volumes.claim(&named(name), false, "c1").unwrap();
+            std::fs::write(volumes.data(name).join("file"), "x").unwrap();
+        }
+        assert_eq!(
+            volumes.remove("kept", Vec::new).unwrap_err().to_string(),
+            "remove kept: volume is in use - [c1]"
+        );
+        // A user has one of them as well, another container two.
+        volumes.create(&named("asked"), false).unwrap();
+        volumes.claim(&named("kept"), false, "c2").unwrap();
+        volumes.claim(&named("mixed"), false, "c2").unwrap();
+        volumes.keep_with("c2", &"its record").unwrap();
+        volumes.let_go("c2").unwrap();
+        volumes.let_go("c1").unwrap();
+        assert_eq!(names(&volumes), ["asked", "kept", "mixed"]);
+        let users = || vec!["c2".to_owned()];
+        assert!(volumes.remove("kept", users).is_err());
+        // An engine that ends before the container has a record.
+        volumes.claim(&named("late"), true, "c3").unwrap();
+        std::fs::write(volumes.data("late").join("file"), "x").unwrap();
+        drop(volumes);
+        let volumes = open();
+        assert_eq!(names(&volumes), ["asked", "kept", "mixed"]);
+        assert!(!dir.path().join("volumes/late").exists());
+        let (db, _) = Db::open(&dir.path().join("engine.db")).unwrap();
+        assert_eq!(db.all::<String>(Kind::Container).unwrap().0, ["its record"]);
     }
 }

@@ -54,6 +54,7 @@ fn main() {
         more_cases::events_are_told,
         more_cases::shared_namespaces,
         storage_cases::volumes_live_and_go,
+        storage_cases::a_volume_is_not_pruned_from_under_a_container,
         storage_cases::volumes_are_filled_from_the_image,
         storage_cases::volumes_of_the_local_drivers_kinds,
         storage_cases::files_are_copied_as_docker_names_them,

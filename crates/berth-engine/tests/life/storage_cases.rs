@@ -109,6 +109,34 @@ pub async fn volumes_live_and_go(world: &World) {
     }
 }
 
+/// While containers are made with a volume, others remove what nobody uses.
+pub async fn a_volume_is_not_pruned_from_under_a_container(world: &World) {
+    let engine = &world.engine;
+    let (done, pruning) = tokio::sync::watch::channel(false);
+    let pruner = tokio::spawn({
+        let engine = engine.clone();
+        async move {
+            while !*pruning.borrow() {
+                let all = Filters::default().with("all", "true");
+                volume::prune(&engine, all).await.unwrap();
+            }
+        }
+    });
+    let mut lost = Vec::new();
+    for _ in 0..40 {
+        let id = world.create("", bind("true", &["shared:/data"])).await;
+        if volume::inspect(engine, "shared").await.is_err() {
+            lost.push(id.clone());
+        }
+        container::remove(engine, &id, RemoveOptions::default())
+            .await
+            .unwrap();
+    }
+    done.send(true).unwrap();
+    pruner.await.unwrap();
+    assert!(lost.is_empty(), "without their volume: {lost:?}");
+}
+
 pub async fn volumes_are_filled_from_the_image(world: &World) {
     let engine = &world.engine;
     let ran = world.run(bind(

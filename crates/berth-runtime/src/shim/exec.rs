@@ -99,6 +99,14 @@ impl Execs {
         self.0.is_empty()
     }
 
+    /// Those whose program runs.
+    pub fn running(&self) -> Vec<(String, i32)> {
+        let running = self.0.iter().filter(|e| !e.ended && e.asking.is_none());
+        running
+            .map(|e| (e.id.clone(), e.started.pid.as_raw_pid()))
+            .collect()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Exec)> {
         self.0.iter().enumerate()
     }

@@ -69,8 +69,11 @@ pub(crate) struct Status {
     /// Clock ticks after boot (proc_pid_stat(5)): tells the process from a later one of its number.
     pub start_time: u64,
     pub exit: Option<ExitStatus>,
-    /// Execs that have ended, the last ones.
+    /// Execs that have ended: the last ones, and all whose end nobody was there to hear.
     pub exec_exits: Vec<(String, ExitStatus)>,
+    /// Execs that run, with their processes.
+    #[serde(default)]
+    pub execs: Vec<(String, i32)>,
     /// What could not be done as asked, and was done as far as it can be.
     pub warnings: Vec<String>,
 }

@@ -13,12 +13,12 @@ use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use super::exec::{Exec, Execs};
 use super::poll::Interests;
-use super::protocol::{self, Notice, Reply, Request, length};
+use super::protocol::{self, Notice, Reply, Request, Status, length};
 use super::session::{Part, Session};
 use super::start::{Container, poststart, poststop, remove_socket};
 use crate::error::{Error, ErrorKind};
 use crate::launcher::World;
-use crate::task::ExitStatus;
+use crate::task::{ExitStatus, exit};
 
 /// Connections that have not yet said what they want.
 const UNHEARD_MAX: usize = 256;
@@ -26,7 +26,7 @@ const UNHEARD_MAX: usize = 256;
 const UNHEARD_TIME: Duration = Duration::from_secs(10);
 /// Bytes that wait for somebody who asked for events and does not read them.
 const NOTICES_MAX: usize = 1 << 20;
-/// Ended execs that are remembered for who asks later.
+/// Ended execs that are remembered for who asks later, beside those whose end nobody heard.
 const EXEC_EXITS_MAX: usize = 256;
 
 /// A connection that is still asking.
@@ -258,7 +258,11 @@ impl<'w> Shim<'w> {
                 let _ = reply(&Reply::Failed(Error::invalid("this shim has a container")));
             }
             Request::Events => {
-                if reply(&Reply::Status(self.container.status.clone())).is_ok() {
+                let status = Status {
+                    execs: self.execs.running(),
+                    ..self.container.status.clone()
+                };
+                if reply(&Reply::Status(status)).is_ok() {
                     self.subscribers.push(Subscriber::new(socket));
                 }
             }
@@ -342,8 +346,9 @@ impl<'w> Shim<'w> {
             self.ended(status);
         } else if let Some(id) = self.execs.ended(pid) {
             let exits = &mut self.container.status.exec_exits;
-            if exits.len() == EXEC_EXITS_MAX {
-                exits.remove(0);
+            // Without an engine there are no new execs: what piles up has its bound there.
+            if !self.subscribers.is_empty() && exits.len() >= EXEC_EXITS_MAX {
+                exits.drain(..=exits.len() - EXEC_EXITS_MAX);
             }
             exits.push((id.clone(), status));
             self.tell(&Notice::ExecExit { id, status });
@@ -359,6 +364,11 @@ impl<'w> Shim<'w> {
         }
         self.main.end();
         self.container.status.exit = Some(status);
+        if self.subscribers.is_empty() {
+            // Nobody heard how they ended, and we shall not be there to be asked. Without the file they
+            // count as killed.
+            let _ = exit::write_execs(&self.container.dir, &self.container.status.exec_exits);
+        }
         // Without the file, an engine that is away now will take it for killed.
         let _ = status.write(&self.container.dir);
         // From here on, who asks finds the file and no socket.

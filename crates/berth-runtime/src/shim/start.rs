@@ -272,6 +272,7 @@ fn finish(
         start_time: start_time(pid).context(|| format!("process {pid}"))?,
         exit: None,
         exec_exits: Vec::new(),
+        execs: Vec::new(),
         warnings,
     })
 }

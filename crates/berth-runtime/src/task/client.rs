@@ -90,6 +90,16 @@ impl Task {
         self.status.start_time
     }
 
+    /// Further processes that ran when the task was found again ([`Task::reconnect`]).
+    pub fn execs(&self) -> &[(String, i32)] {
+        &self.status.execs
+    }
+
+    /// Further processes that had ended by then, as far as the shim remembers them.
+    pub fn ended_execs(&self) -> &[(String, ExitStatus)] {
+        &self.status.exec_exits
+    }
+
     /// What could not be done as asked at the start, and was done as far as it can be.
     pub fn warnings(&self) -> &[String] {
         &self.status.warnings

@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 /// Bytes an exit file may have.
 const FILE_MAX: u64 = 4096;
 const NAME: &str = "exit";
+/// How execs ended that nobody heard of, beside it.
+const EXECS: &str = "execs";
+/// Bytes that file may have: some hundred for each exec that can run at once.
+const EXECS_MAX: u64 = 1 << 20;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,25 +76,54 @@ impl ExitStatus {
 
     /// Writes the exit file.
     pub(crate) fn write(&self, dir: &RootFd) -> io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
-        let file = dir.open_with(Path::new("exit.new"), flags, Mode::RUSR | Mode::WUSR)?;
-        let text = serde_json::to_vec(self)?;
-        let mut rest = &text[..];
-        while !rest.is_empty() {
-            let n = rustix::io::write(&file, rest)?;
-            rest = &rest[n..];
-        }
-        rustix::fs::renameat(dir, "exit.new", dir, NAME)?;
-        Ok(())
+        write(dir, NAME, &serde_json::to_vec(self)?)
     }
 
     /// Removes what an earlier start left.
     pub(crate) fn clear(dir: &RootFd) -> io::Result<()> {
-        match rustix::fs::unlinkat(dir, NAME, rustix::fs::AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(e) => Err(e.into()),
+        for name in [NAME, EXECS] {
+            match rustix::fs::unlinkat(dir, name, rustix::fs::AtFlags::empty()) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
+        Ok(())
     }
+}
+
+/// How execs of a container that has ended had ended before, where the shim had nobody to tell; none
+/// if there is no word of any.
+pub fn exec_exits(dir: &Path) -> io::Result<Vec<(String, ExitStatus)>> {
+    let file = match RootFd::open(dir).and_then(|root| root.open_file(Path::new(EXECS))) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let mut text = Vec::new();
+    file.take(EXECS_MAX).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+/// Keeps how they ended; nothing is written of none.
+pub(crate) fn write_execs(dir: &RootFd, exits: &[(String, ExitStatus)]) -> io::Result<()> {
+    match exits {
+        [] => Ok(()),
+        exits => write(dir, EXECS, &serde_json::to_vec(exits)?),
+    }
+}
+
+/// Makes `name` hold `text`, whole or not at all.
+fn write(dir: &RootFd, name: &str, text: &[u8]) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+    let new = format!("{name}.new");
+    let file = dir.open_with(Path::new(&new), flags, Mode::RUSR | Mode::WUSR)?;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let n = rustix::io::write(&file, rest)?;
+        rest = &rest[n..];
+    }
+    rustix::fs::renameat(dir, &*new, dir, name)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -108,7 +141,12 @@ mod tests {
         assert_eq!(ExitStatus::read(temp.path()).unwrap(), Some(status));
         std::fs::write(temp.path().join("exit"), "{\"code\":").unwrap();
         assert!(ExitStatus::read(temp.path()).is_err());
+        assert!(exec_exits(temp.path()).unwrap().is_empty());
+        let execs = [("one".to_owned(), status), ("two".to_owned(), status)];
+        write_execs(&dir, &execs).unwrap();
+        assert_eq!(exec_exits(temp.path()).unwrap(), execs);
         ExitStatus::clear(&dir).unwrap();
+        assert!(exec_exits(temp.path()).unwrap().is_empty());
         ExitStatus::clear(&dir).unwrap();
         assert_eq!(ExitStatus::read(temp.path()).unwrap(), None);
     }

@@ -11,7 +11,7 @@
 
 mod client;
 mod events;
-mod exit;
+pub(crate) mod exit;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -21,15 +21,15 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{Exec, Reconnected, Task};
 pub use events::{Event, Events};
-pub use exit::ExitStatus;
+pub use exit::{ExitStatus, exec_exits};
 
 /// A container to start.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct TaskSpec {
     /// Names the container in hooks and messages.
     pub id: String,
-    /// Of this container alone; made (0700) where it is missing. Holds `shim.sock`, `lock`, and `exit`
-    /// once the process has ended.
+    /// Of this container alone; made (0700) where it is missing. Holds `shim.sock`, `lock`, and once
+    /// the process has ended `exit` and perhaps `execs`.
     pub dir: PathBuf,
     /// What to run. `linux.cgroupsPath` names the cgroup, which is made here and removed at the end.
     /// `root.path` is not looked at: the root comes as a descriptor.
