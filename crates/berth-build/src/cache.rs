@@ -188,6 +188,7 @@ mod tests {
         let store = Store::open(StoreOptions {
             root: dir.path().join("root"),
             run_dir: dir.path().join("run"),
+            extractor: berth_store::tree::Extractor::on_thread(),
         })
         .unwrap();
         let cache = Cache::new(store.clone());

@@ -10,6 +10,7 @@ use berth_network::{NetworkOptions, Networks};
 use berth_runtime::cgroup::{Cgroups, Layout};
 use berth_runtime::launcher::Launcher;
 use berth_spec::docker::config::{LogConfig, Ulimit};
+use berth_store::tree::Extractor;
 use berth_store::{Store, StoreOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,6 +40,8 @@ pub struct EngineOptions {
     pub client: Client,
     /// What starts containers; forked before this process had threads.
     pub launcher: Launcher,
+    /// What makes files out of archives; forked before this process had threads.
+    pub extractor: Extractor,
     /// `--cgroup-parent`; `/docker` of Docker is `/berth` here where it is empty.
     pub cgroup_parent: String,
     /// Log options of containers that name none: `max-size`, `max-file` …
@@ -248,6 +251,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
     let store = Store::open(StoreOptions {
         root: options.root.clone(),
         run_dir: options.run_dir.clone(),
+        extractor: options.extractor.clone(),
     })?;
     let (db, note) = Db::open(&options.root.join("engine.db"))?;
     let (volumes, broken_volumes) = Volumes::open(options.root.join("volumes"), db.clone())?;

@@ -3,8 +3,10 @@
 use std::fmt::Display;
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 /// How a caller should answer for an [`Error`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// The blob, layer, image or snapshot is not there.
     NotFound,

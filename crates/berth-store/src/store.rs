@@ -21,6 +21,7 @@ use crate::images::Images;
 use crate::lease::Leases;
 use crate::records::Records;
 use crate::sources::Sources;
+use crate::tree::Extractor;
 use crate::{Content, Error, ErrorKind, Layers, Lease, Result, Snapshots, collect, durable};
 
 /// Where a store lies.
@@ -30,6 +31,8 @@ pub struct StoreOptions {
     pub root: PathBuf,
     /// What need not: mount points.
     pub run_dir: PathBuf,
+    /// Who makes files out of what comes from outside.
+    pub extractor: Extractor,
 }
 
 /// Content, layers, images and snapshots of one root directory; cheap to clone.
@@ -45,6 +48,7 @@ struct Parts {
     sources: Sources,
     db: Db,
     leases: Leases,
+    extractor: Extractor,
     root: PathBuf,
     warnings: Vec<String>,
     /// Released by the kernel when the last clone goes, or the process.
@@ -55,13 +59,22 @@ impl Store {
     /// Opens the store below `options.root`, or makes it. What an earlier process left half done is
     /// removed. One process at a time.
     pub fn open(options: StoreOptions) -> Result<Self> {
-        let StoreOptions { root, run_dir } = options;
+        let StoreOptions {
+            root,
+            run_dir,
+            extractor,
+        } = options;
         durable::make_dir(&root)?;
         durable::make_dir(&run_dir)?;
         let lock = lock(&root)?;
         let opened = Db::open(&root.join("berth.db"))?;
         let content = Content::at(root.join("content"))?;
-        let layers = Layers::at(root.join("layers"), &run_dir, opened.db.clone())?;
+        let layers = Layers::at(
+            root.join("layers"),
+            &run_dir,
+            opened.db.clone(),
+            extractor.clone(),
+        )?;
         let trash = root.join("trash");
         let (containers, db) = (root.join("containers"), opened.db.clone());
         let snapshots = Snapshots::at(containers, trash.clone(), db, layers.clone())?;
@@ -90,6 +103,7 @@ impl Store {
             snapshots,
             db: opened.db,
             leases,
+            extractor,
             root,
             warnings,
             _lock: lock,
@@ -129,6 +143,11 @@ impl Store {
     /// A lease: hold it over every sequence of steps that needs content which nothing refers to yet.
     pub fn lease(&self) -> Result<Lease> {
         Ok(self.0.leases.lease())
+    }
+
+    /// Who unpacks and copies.
+    pub fn extractor(&self) -> &Extractor {
+        &self.0.extractor
     }
 
     /// What went wrong while opening and a user should know of.

@@ -18,6 +18,7 @@ impl TestStore {
         let store = Store::open(StoreOptions {
             root: dir.path().join("root"),
             run_dir: dir.path().join("run"),
+            extractor: berth_store::tree::Extractor::on_thread(),
         })
         .unwrap();
         Self { store, dir }

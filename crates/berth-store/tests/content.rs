@@ -8,6 +8,7 @@ fn open(dir: &std::path::Path) -> Store {
     Store::open(StoreOptions {
         root: dir.join("root"),
         run_dir: dir.join("run"),
+        extractor: berth_store::tree::Extractor::on_thread(),
     })
     .unwrap()
 }
@@ -116,6 +117,7 @@ fn one_process_at_a_time() {
     let again = Store::open(StoreOptions {
         root: dir.path().join("root"),
         run_dir: dir.path().join("run"),
+        extractor: berth_store::tree::Extractor::on_thread(),
     });
     assert_eq!(again.err().unwrap().kind(), ErrorKind::Conflict);
     drop(store);

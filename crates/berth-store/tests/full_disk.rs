@@ -38,6 +38,7 @@ fn a_full_disk_is_said_and_passes() {
     let store = Store::open(StoreOptions {
         root: disk.0.join("root"),
         run_dir: disk.0.join("run"),
+        extractor: berth_store::tree::Extractor::on_thread(),
     })
     .unwrap();
     let lease = store.lease().unwrap();

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bench::{Bench, Tar, describe, path};
-use berth_store::tree::{self, UnpackOptions};
+use berth_store::tree::{self, Extractor, UnpackOptions};
 use berth_store::{Error, ErrorKind};
 use berth_sys::root::RootFd;
 use tar::EntryType;
@@ -34,7 +34,7 @@ impl Canary {
 
     fn unpack(&self, tar: &[u8]) -> Result<tree::Placed, Error> {
         let root = RootFd::open(&self.root()).unwrap();
-        tree::unpack(
+        Extractor::on_thread().unpack(
             &root,
             Path::new(""),
             &mut &tar[..],

@@ -8,6 +8,7 @@ fn open(dir: &std::path::Path) -> Store {
     Store::open(StoreOptions {
         root: dir.join("root"),
         run_dir: dir.join("run"),
+        extractor: berth_store::tree::Extractor::on_thread(),
     })
     .unwrap()
 }

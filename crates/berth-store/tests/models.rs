@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bench::{Bench, Tar, describe, path};
-use berth_store::tree::{self, UnpackOptions};
+use berth_store::tree::{Extractor, UnpackOptions};
 use berth_sys::root::RootFd;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -95,7 +95,7 @@ fn an_index_shows_what_unpacking_makes() {
         let to = tempfile::tempdir().unwrap();
         let root = RootFd::open(to.path()).unwrap();
         let options = UnpackOptions::default();
-        let unpacked = tree::unpack(&root, Path::new(""), &mut &tar[..], &options);
+        let unpacked = Extractor::on_thread().unpack(&root, Path::new(""), &mut &tar[..], &options);
         let imported = bench.import(&tar);
         match (&unpacked, &imported) {
             (Ok(_), Ok(layer)) => {
@@ -164,7 +164,7 @@ fn damaged_archives_are_taken_or_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("root")).unwrap();
         let root = RootFd::open(&dir.path().join("root")).unwrap();
-        let _ = tree::unpack(
+        let _ = Extractor::on_thread().unpack(
             &root,
             Path::new(""),
             &mut &tar[..],

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bench::{Bench, Tar, assert_no_mounts, assert_same, describe, path};
 use berth_spec::Digest;
+use berth_store::tree::Extractor;
 use berth_store::{ChangeKind, ErrorKind, tree};
 
 /// Paths below a root, without the root itself.
@@ -256,7 +257,9 @@ fn trees_go_into_a_snapshot_and_from_one_image_to_another() {
         .hard_link("second", "opt/tree/leaf")
         .finish();
     let options = tree::UnpackOptions::default();
-    tree::unpack(&into, Path::new("/"), &mut &tar[..], &options).unwrap();
+    Extractor::on_thread()
+        .unpack(&into, Path::new("/"), &mut &tar[..], &options)
+        .unwrap();
     let at = path(&root);
     assert_eq!(
         fs::read_to_string(at.join("etc/change")).unwrap(),
@@ -266,26 +269,28 @@ fn trees_go_into_a_snapshot_and_from_one_image_to_another() {
     assert_eq!(fs::read_to_string(at.join("second")).unwrap(), "leaf");
     let image = bench.view(&[below]).root().unwrap();
     let options = tree::CopyOptions::default();
-    tree::copy(
-        &image,
-        Path::new("opt"),
-        &into,
-        Path::new("copied/here"),
-        &options,
-    )
-    .unwrap();
+    Extractor::on_thread()
+        .copy(
+            &image,
+            Path::new("opt"),
+            &into,
+            Path::new("copied/here"),
+            &options,
+        )
+        .unwrap();
     assert_eq!(
         fs::read_to_string(at.join("copied/here/tree/leaf")).unwrap(),
         "leaf"
     );
-    tree::copy(
-        &image,
-        Path::new("was-dir"),
-        &into,
-        Path::new("opt/tree"),
-        &options,
-    )
-    .unwrap();
+    Extractor::on_thread()
+        .copy(
+            &image,
+            Path::new("was-dir"),
+            &into,
+            Path::new("opt/tree"),
+            &options,
+        )
+        .unwrap();
     let mut out = Vec::new();
     tree::pack(
         &into,

@@ -10,7 +10,7 @@ use std::path::Path;
 use bench::{Tar, assert_same, describe};
 use berth_store::ErrorKind;
 use berth_store::tree::{
-    self, CopyOptions, FileType, HashOptions, PackOptions, UnpackOptions, Verdict,
+    self, CopyOptions, Extractor, FileType, HashOptions, PackOptions, UnpackOptions, Verdict,
 };
 use berth_sys::root::RootFd;
 
@@ -46,9 +46,9 @@ impl Dirs {
         &self,
         path: &str,
         tar: &[u8],
-        options: UnpackOptions<'_>,
+        options: UnpackOptions,
     ) -> berth_store::Result<tree::Placed> {
-        tree::unpack(&self.root("to"), Path::new(path), &mut &tar[..], &options)
+        Extractor::on_thread().unpack(&self.root("to"), Path::new(path), &mut &tar[..], &options)
     }
 }
 
@@ -212,7 +212,7 @@ fn a_filter_takes_skips_and_prunes() {
 }
 
 #[test]
-fn owners_and_modes_can_be_given() {
+fn owners_can_be_given() {
     let dirs = Dirs::new();
     populate(&dirs.path("from"));
     let tar = dirs.pack(
@@ -226,10 +226,8 @@ fn owners_and_modes_can_be_given() {
         .unwrap();
     let meta = fs::symlink_metadata(dirs.path("to/as-packed/app/src/lib")).unwrap();
     assert_eq!((meta.uid(), meta.gid()), (5, 6));
-    let mode = |mode, directory| if directory { 0o711 } else { mode & 0o777 };
     let options = UnpackOptions {
         owner: Some((7, 8)),
-        mode: Some(&mode),
         ..Default::default()
     };
     dirs.unpack("given", &tar, options).unwrap();
@@ -237,17 +235,6 @@ fn owners_and_modes_can_be_given() {
         let meta = fs::symlink_metadata(dirs.path("to/given").join(name)).unwrap();
         assert_eq!((meta.uid(), meta.gid()), (7, 8), "{name}");
     }
-    assert_eq!(
-        fs::metadata(dirs.path("to/given/app/main")).unwrap().mode() & 0o7777,
-        0o755
-    );
-    assert_eq!(
-        fs::metadata(dirs.path("to/given/app/src/deep"))
-            .unwrap()
-            .mode()
-            & 0o7777,
-        0o711
-    );
 }
 
 #[test]
@@ -355,8 +342,8 @@ fn a_copy_is_the_same() {
     let dirs = Dirs::new();
     populate(&dirs.path("from"));
     let (from, to) = (dirs.root("from"), dirs.root("to"));
-    let copy = |path: &str, target: &str, options: CopyOptions<'_>| {
-        tree::copy(&from, Path::new(path), &to, Path::new(target), &options)
+    let copy = |path: &str, target: &str, options: CopyOptions| {
+        Extractor::on_thread().copy(&from, Path::new(path), &to, Path::new(target), &options)
     };
     copy("", "all", CopyOptions::default()).unwrap();
     assert_same(
@@ -383,14 +370,13 @@ fn a_copy_is_the_same() {
     assert_eq!(fs::read(dirs.path("to/file")).unwrap(), b"main");
     let options = CopyOptions {
         owner: Some((3, 4)),
-        mtime: Some(77),
         ..Default::default()
     };
     copy("app", "given", options).unwrap();
     let meta = fs::symlink_metadata(dirs.path("to/given/link")).unwrap();
-    assert_eq!((meta.uid(), meta.gid(), meta.mtime()), (3, 4, 77));
+    assert_eq!((meta.uid(), meta.gid()), (3, 4));
     let meta = fs::metadata(dirs.path("to/given/src")).unwrap();
-    assert_eq!((meta.uid(), meta.mtime()), (3, 77));
+    assert_eq!(meta.uid(), 3);
     // Onto what is there, through a link inside the root.
     symlink("/given", dirs.path("to/via")).unwrap();
     copy("app/src/lib", "via/lib", CopyOptions::default()).unwrap();

@@ -1,7 +1,9 @@
 //! Kernel calls as safe functions: the only crate with `unsafe`.
 
 pub mod bpf;
+pub mod empty_root;
 pub mod executable;
+pub mod file_filter;
 pub mod memory;
 pub mod mount;
 pub mod netns;

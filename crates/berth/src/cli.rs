@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use berth_client::{Client, Host, Options};
+use berth_store::tree::Extractor;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use tokio::sync::OnceCell;
 
@@ -85,6 +86,8 @@ pub struct Cli {
     pub endpoint: Endpoint,
     /// Whether `--debug` was given.
     pub debug: bool,
+    /// What makes files out of archives, for `cp`.
+    pub extractor: Extractor,
     client: OnceCell<Client>,
 }
 
@@ -293,6 +296,11 @@ fn run(
         environment,
         endpoint,
         debug: options.debug,
+        // Forked before there is an executor, and only for who needs it.
+        extractor: match path.rsplit(' ').next() {
+            Some("cp") => Extractor::fork().map_err(|e| Failure::new(e.to_string()))?,
+            _ => Extractor::on_thread(),
+        },
         client: OnceCell::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -183,3 +183,22 @@ fn read_only_containers_and_volumes_are_not_written_to() {
     assert!(err.contains("mounted volume is marked read-only"), "{err}");
     engine.ok(&["cp", &file, "box:/v"]);
 }
+
+/// The engine has a process that makes files, which has left the host's mount namespace.
+#[test]
+fn files_are_made_by_another_process() {
+    let engine = Engine::start(BERTH);
+    let pid = engine.pid();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("a list");
+    let extractor = children
+        .split_whitespace()
+        .find(|child| {
+            fs::read_to_string(format!("/proc/{child}/comm"))
+                .is_ok_and(|name| name.trim() == "berth-extractor")
+        })
+        .expect("an extractor");
+    let mounts = || fs::read_to_string(format!("/proc/{extractor}/mountinfo")).ok();
+    testkit::wait::until("an empty world", || {
+        (mounts()?.lines().count() == 1).then_some(())
+    });
+}

@@ -65,6 +65,7 @@ impl Bench {
         let store = Store::open(StoreOptions {
             root: root.clone(),
             run_dir: dir.path().join("run"),
+            extractor: berth_store::tree::Extractor::on_thread(),
         })
         .unwrap();
         let image = import_root(

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use berth_spec::docker::container::PathStat;
-use berth_store::tree::{PackOptions, UnpackOptions, Verdict, pack, unpack};
+use berth_store::tree::{PackOptions, UnpackOptions, Verdict, pack};
 use rustix::fs::{FileType, Stat};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -109,7 +109,8 @@ fn extract_from(
         },
         ..UnpackOptions::default()
     };
-    unpack(&place.root, &place.path, &mut plain, &options)?;
+    let extractor = engine.0.store.extractor();
+    extractor.unpack(&place.root, &place.path, &mut plain, &options)?;
     Ok(())
 }
 

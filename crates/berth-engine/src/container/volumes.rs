@@ -4,7 +4,7 @@ use std::path::Path;
 
 use berth_spec::docker::VolumeCreateBody;
 use berth_store::Image;
-use berth_store::tree::{CopyOptions, copy};
+use berth_store::tree::CopyOptions;
 use berth_sys::root::RootFd;
 
 use super::create::tell_volume;
@@ -106,7 +106,7 @@ fn fill(engine: &Engine, image: &RootFd, mount: &MountRecord) -> Result<()> {
     }
     let volume = RootFd::open(&data)
         .map_err(|e| Error::io(format_args!("cannot open volume {}", mount.name), e))?;
-    copy(
+    engine.0.store.extractor().copy(
         image,
         target,
         &volume,

@@ -10,7 +10,6 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 
-use berth_runtime::launcher::Launcher;
 use futures_util::FutureExt;
 use world::World;
 
@@ -28,7 +27,7 @@ fn main() {
         return;
     }
     // One for each engine that is opened on the same directories, one after the other.
-    let launchers = [(); 2].map(|()| Launcher::fork().expect("a launcher"));
+    let forked = [(); 2].map(|()| world::Forked::new());
     let wanted: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| !a.starts_with('-'))
@@ -71,7 +70,7 @@ fn main() {
     .to_vec();
     let executor = tokio::runtime::Runtime::new().expect("an executor");
     executor.block_on(async {
-        let [first, second] = launchers;
+        let [first, second] = forked;
         let mut world = World::open(first).await;
         let mut failed = 0;
         for (name, case) in &cases {

@@ -5,7 +5,6 @@ use std::path::Path;
 use berth_engine::container::{self, CommitRequest, CopyInOptions, StatsOptions, StopOptions};
 use berth_engine::step::{self, StepRequest};
 use berth_engine::{ErrorKind, Filters, image, network, system};
-use berth_runtime::launcher::Launcher;
 use berth_spec::docker::config::HealthConfig;
 use berth_spec::docker::network::{NetworkConnectBody, NetworkDisconnectBody};
 use berth_spec::docker::{NetworkCreateBody, PortBinding, Resources, StreamKind};
@@ -13,7 +12,7 @@ use futures_util::StreamExt;
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{World, soon, words};
+use crate::world::{Forked, World, soon, words};
 
 pub async fn pause_update_stats_top(world: &World) {
     let engine = &world.engine;
@@ -459,7 +458,7 @@ pub async fn shared_namespaces(world: &World) {
     assert_eq!(ran.out.trim(), host.nodename().to_string_lossy(), "{ran:?}");
 }
 
-pub async fn containers_survive_the_engine(world: World, launcher: Launcher) -> World {
+pub async fn containers_survive_the_engine(world: World, forked: Forked) -> World {
     let script = "echo before; trap 'echo bye; exit 3' TERM; while :; do sleep 0.1; done";
     let id = world
         .start("lasting", |b| {
@@ -489,7 +488,7 @@ pub async fn containers_survive_the_engine(world: World, launcher: Launcher) -> 
         // It ends while nobody looks.
         let target = rustix::process::Pid::from_raw(i32::try_from(ending).unwrap()).unwrap();
         rustix::process::kill_process(target, rustix::process::Signal::KILL).unwrap();
-        World { engine, dir }.reopen(launcher).await
+        World { engine, dir }.reopen(forked).await
     };
     let found = container::inspect(&world.engine, "lasting", false)
         .await

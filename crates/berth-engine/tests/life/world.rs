@@ -10,6 +10,7 @@ use berth_engine::{Engine, EngineOptions, image};
 use berth_network::{Existing, NetworkOptions, Networks};
 use berth_runtime::launcher::Launcher;
 use berth_spec::docker::{ContainerCreateBody, Frame, StreamKind, Words};
+use berth_store::tree::Extractor;
 use futures_util::StreamExt;
 use tokio::io::AsyncReadExt;
 
@@ -62,13 +63,29 @@ fn network_options(dir: &Path) -> NetworkOptions {
     network
 }
 
-async fn open(dir: &Path, launcher: Launcher) -> Engine {
+/// What an engine is given that must be forked before there are threads.
+pub struct Forked {
+    launcher: Launcher,
+    extractor: Extractor,
+}
+
+impl Forked {
+    pub fn new() -> Self {
+        Self {
+            launcher: Launcher::fork().expect("a launcher"),
+            extractor: Extractor::fork().expect("an extractor"),
+        }
+    }
+}
+
+async fn open(dir: &Path, forked: Forked) -> Engine {
     let options = EngineOptions {
         root: dir.join("data"),
         run_dir: dir.join("run"),
         network: network_options(dir),
         client: Client::new(ClientOptions::default()).expect("a client"),
-        launcher,
+        launcher: forked.launcher,
+        extractor: forked.extractor,
         cgroup_parent: format!("/berth-life-{}", std::process::id()),
         log_opts: BTreeMap::new(),
         log_driver: String::new(),
@@ -88,9 +105,9 @@ async fn open(dir: &Path, launcher: Launcher) -> Engine {
 }
 
 impl World {
-    pub async fn open(launcher: Launcher) -> Self {
+    pub async fn open(forked: Forked) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let engine = open(dir.path(), launcher).await;
+        let engine = open(dir.path(), forked).await;
         let request = image::ImportRequest {
             repo: "busybox".to_owned(),
             ..image::ImportRequest::default()
@@ -101,7 +118,7 @@ impl World {
     }
 
     /// Ends the engine without its containers, and opens another in its place.
-    pub async fn reopen(self, launcher: Launcher) -> Self {
+    pub async fn reopen(self, forked: Forked) -> Self {
         let Self { engine, dir } = self;
         engine.shutdown().await;
         drop(engine);
@@ -114,7 +131,7 @@ impl World {
             });
         });
         engine.await.expect("the old engine's end");
-        let engine = open(dir.path(), launcher).await;
+        let engine = open(dir.path(), forked).await;
         Self { engine, dir }
     }
 

@@ -2,10 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use berth_sys::mount::{self, Propagation};
-use berth_sys::process;
+use berth_sys::{empty_root, mount};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::mount::{UnmountFlags, unmount};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::cgroup::Cgroups;
@@ -61,20 +59,9 @@ fn namespace(name: &str) -> Result<OwnedFd> {
 
 fn empty() -> Result<OwnedFd> {
     let what = || "making the empty mount namespace".to_owned();
-    process::unshare(process::NEW_MOUNT).context(what)?;
-    mount::set_namespace_propagation(Propagation::Private).context(what)?;
-    let options = [
-        ("size", Some("4k")),
-        ("nr_inodes", Some("2")),
-        ("mode", Some("555")),
-    ];
-    let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
-    let root = mount::new_mount("tmpfs", &options, attributes).context(what)?;
-    mount::attach_over_root(&root).context(what)?;
-    rustix::process::fchdir(&root).context(what)?;
-    rustix::process::pivot_root(".", ".").context(what)?;
-    unmount(".", UnmountFlags::DETACH).context(what)?;
+    empty_root::enter().context(what)?;
     // /proc is gone from here; the namespace is reached through a procfs of our own.
+    let attributes = mount::RDONLY | mount::NOSUID | mount::NODEV | mount::NOEXEC;
     let procfs = mount::new_mount("proc", &[], attributes).context(what)?;
     openat(
         &procfs,

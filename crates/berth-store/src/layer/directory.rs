@@ -1,6 +1,6 @@
 //! The directory form of a layer: what its index would show, as files on the store's file system.
 //!
-//! It is made from the same tree as the index, so that both forms show the same. Names come from a
+//! It is made from the same tar by the same rules as the index, so that both forms show the same. Names come from a
 //! tree in which nothing is a path, and go into directories made a moment before: no link is ever
 //! followed.
 
@@ -13,34 +13,71 @@ use std::path::Path;
 
 use berth_sys::root::RootFd;
 
+use super::entries::{Builder, Limits};
 use crate::erofs::tree::{Data, Id, Kind, ROOT, Tree};
+use crate::tree::Extractor;
 use crate::tree::place::{Attributes, Placer, Rules, Thing};
+use crate::tree::tar_reader::TarReader;
 use crate::tree::xattr;
 use crate::{Error, Result};
 
 const BLOCK: u64 = 512;
 
-/// Writes `fs/` in `dir`, where the files' bytes are in `layer.tar` (and `layer.data`).
-pub(super) fn write(dir: &Path, tree: &Tree) -> Result<()> {
+/// Writes `fs/` in `dir`, where the files' bytes are in `layer.tar` (and `layer.data`); `tree` is what
+/// they show.
+pub(super) fn write(extractor: &Extractor, dir: &Path, tree: &Tree) -> Result<()> {
     let path = dir.join("fs");
     let failed = |e: io::Error| Error::io(format_args!("cannot write {}", path.display()), e);
     std::fs::create_dir(&path).map_err(failed)?;
     let root = RootFd::open(&path).map_err(failed)?;
-    let mut writer = Writer {
-        tree,
-        placer: Placer::new(&root, Path::new(""), Rules::default())?,
-        tar: File::open(dir.join("layer.tar")).map_err(failed)?,
-        side: File::open(dir.join("layer.data")).ok(),
-        first: HashMap::new(),
+    let tar = File::open(dir.join("layer.tar")).map_err(failed)?;
+    let side = match File::open(dir.join("layer.data")) {
+        Ok(side) => Some(side),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(failed(e)),
     };
-    writer.write_all()?;
-    writer.placer.finish()?;
+    extractor.write_layer(&root, tar, side)?;
     mark_opaque(&root, tree).map_err(failed)?;
     // One flush for the tree, not one a file.
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
     root.open_with(Path::new(""), flags, rustix::fs::Mode::empty())
         .and_then(|fd| Ok(rustix::fs::syncfs(fd)?))
         .map_err(failed)
+}
+
+/// Makes what the layer `tar` shows below `root`, which is empty: what an extractor does. The tree is
+/// read once more from the tar, as it cannot be handed to another process.
+pub(crate) fn fill(root: &RootFd, tar: File, side: Option<File>) -> Result<()> {
+    let mut reader = TarReader::new(&tar);
+    let mut builder = Builder::new(Limits::default());
+    let mut side_end = 0;
+    while let Some(entry) = reader.next()? {
+        let data = if entry.size == 0 {
+            Data::None
+        } else if entry.sparse.is_some() {
+            Data::Side(take_blocks(&mut side_end, entry.size))
+        } else {
+            Data::Tar(reader.position() / BLOCK)
+        };
+        builder.apply(&entry, data)?;
+    }
+    let (tree, _) = builder.finish();
+    let mut writer = Writer {
+        tree: &tree,
+        placer: Placer::new(root, Path::new(""), Rules::default())?,
+        tar,
+        side,
+        first: HashMap::new(),
+    };
+    writer.write_all()?;
+    writer.placer.finish()
+}
+
+/// Where the next sparse file of this size lies in the side file that ends at `end`: a block.
+pub(super) fn take_blocks(end: &mut u64, size: u64) -> u64 {
+    let begin = *end;
+    *end = begin.saturating_add(size.next_multiple_of(BLOCK));
+    begin / BLOCK
 }
 
 struct Writer<'a> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use berth_spec::Digest;
 
+use super::directory::take_blocks;
 use super::entries::{Builder, Limits};
 use super::sink::Sink;
 use super::{Layer, LayerForm, Layers, Stacking};
@@ -47,7 +48,9 @@ pub(super) fn import(
     let form = layers.mounting().form();
     match form {
         LayerForm::Erofs => staging.write_index(&incoming)?,
-        LayerForm::Directory => super::directory::write(&staging.dir, &incoming.tree)?,
+        LayerForm::Directory => {
+            super::directory::write(layers.extractor(), &staging.dir, &incoming.tree)?
+        }
     }
     let layer = Layer {
         diff_id: incoming.diff_id,
@@ -191,8 +194,7 @@ impl Side {
 
     /// Takes the content of a sparse entry; the block where it begins.
     fn take<R: Read>(&mut self, entry: &Entry, reader: &mut TarReader<R>) -> Result<u64> {
-        let begin = self.end;
-        self.end = begin + entry.size.next_multiple_of(BLOCK);
+        let block = take_blocks(&mut self.end, entry.size);
         if self.end / BLOCK > u64::from(u32::MAX) {
             return Err(refused(
                 &entry.path,
@@ -201,12 +203,12 @@ impl Side {
         }
         let mut copy = || {
             let file = self.file()?;
-            file.seek(SeekFrom::Start(begin))?;
+            file.seek(SeekFrom::Start(block * BLOCK))?;
             let regions = entry.sparse.as_deref().unwrap_or_default();
             write_regions(file, &mut reader.content(), regions)
         };
         copy().map_err(|e| Error::io(format_args!("cannot write {}", self.path.display()), e))?;
-        Ok(begin / BLOCK)
+        Ok(block)
     }
 
     /// Takes the content of the file at the end of a tar that stops in the middle of a block: the

@@ -36,10 +36,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::Db;
 use crate::snapshot::overlay::Upper;
+use crate::tree::Extractor;
 use crate::tree::remove::remove;
 use crate::{Error, Lease, Result, durable};
 
 pub use compression::{Compression, decompress};
+pub(crate) use directory::fill as fill_directory;
 pub use mounts::LayerMounting;
 pub(crate) use mounts::{Mounted, Mounts};
 
@@ -100,6 +102,7 @@ struct Parts {
     dir: PathBuf,
     db: Db,
     mounts: Mounts,
+    extractor: Extractor,
     /// One layer becomes visible at a time.
     publishing: Mutex<()>,
 }
@@ -107,22 +110,27 @@ struct Parts {
 impl Layers {
     /// The layers below `dir`, of which `db` keeps the record; what has to be attached goes below
     /// `run_dir`.
-    pub(crate) fn at(dir: PathBuf, run_dir: &Path, db: Db) -> Result<Layers> {
+    pub(crate) fn at(dir: PathBuf, run_dir: &Path, db: Db, extractor: Extractor) -> Result<Layers> {
         let new = dir.join("new");
         durable::make_dir(&new)?;
         durable::empty_dir(&new);
         let mounts = Mounts::probe(&new, run_dir)?;
-        Ok(Layers::with(dir, db, mounts))
+        Ok(Layers::with(dir, db, mounts, extractor))
     }
 
     /// The layers below `dir`, mounted by `mounts`.
-    pub(crate) fn with(dir: PathBuf, db: Db, mounts: Mounts) -> Layers {
+    pub(crate) fn with(dir: PathBuf, db: Db, mounts: Mounts, extractor: Extractor) -> Layers {
         Layers(Arc::new(Parts {
             dir,
             db,
             mounts,
+            extractor,
             publishing: Mutex::default(),
         }))
+    }
+
+    pub(super) fn extractor(&self) -> &Extractor {
+        &self.0.extractor
     }
 
     /// How this kernel shows layers.

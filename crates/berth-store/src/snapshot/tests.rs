@@ -108,7 +108,12 @@ fn look(mounting: LayerMounting, by: By) -> (Vec<String>, Vec<String>) {
     fs::create_dir_all(dir.path().join("layers/new")).unwrap();
     let db = Db::open(&dir.path().join("berth.db")).unwrap().db;
     let mounts = Mounts::as_told(mounting, by, attach.clone());
-    let layers_ = Layers::with(dir.path().join("layers"), db.clone(), mounts);
+    let layers_ = Layers::with(
+        dir.path().join("layers"),
+        db.clone(),
+        mounts,
+        crate::tree::Extractor::on_thread(),
+    );
     let snapshots = Snapshots::at(
         dir.path().join("containers"),
         dir.path().join("trash"),

@@ -3,53 +3,34 @@
 use std::path::Path;
 
 use berth_sys::root::RootFd;
+use serde::{Deserialize, Serialize};
 
-use super::confine::confined;
-use super::pack::{Failure, Filter, Verdict, judge};
+use super::pack::Failure;
 use super::place::{Attributes, Placer, Rules, Thing};
-use super::unpack::{ModeChange, Placed};
+use super::unpack::Placed;
 use super::walk::{Found, FoundKind, Next, walk};
 use crate::{Error, Result};
 
 /// How a tree is copied.
-#[derive(Default)]
-pub struct CopyOptions<'a> {
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CopyOptions {
     /// When the source path ends in a symbolic link, copy what it points at.
     pub follow: bool,
-    /// What is taken; everything without one. Not asked about the beginning itself.
-    pub filter: Option<&'a Filter<'a>>,
     /// The owner that everything gets, instead of its own.
     pub owner: Option<(u32, u32)>,
-    /// Changes the modes of the source.
-    pub mode: Option<&'a ModeChange<'a>>,
-    /// The modification time that everything gets, in seconds since the epoch.
-    pub mtime: Option<i64>,
     /// Refuse to replace a directory by something else, or something else by a directory.
     pub no_overwrite_dir_non_dir: bool,
     /// Leave directories that are there as they are.
     pub keep_directories: bool,
 }
 
-/// Copies what `from` names inside `source` to the path `to` inside `target`: a file becomes the file
-/// `to`, of a directory what is in it goes into the directory `to`. Directories above `to` are made.
-/// Sockets are left out.
-pub fn copy(
+/// See [`super::Extractor::copy`].
+pub(super) fn copy_all(
     source: &RootFd,
     from: &Path,
     target: &RootFd,
     to: &Path,
-    options: &CopyOptions<'_>,
-) -> Result<Placed> {
-    let work = || copy_all(source, from, target, to, options);
-    confined(&[source, target], work, || ()).0
-}
-
-fn copy_all(
-    source: &RootFd,
-    from: &Path,
-    target: &RootFd,
-    to: &Path,
-    options: &CopyOptions<'_>,
+    options: &CopyOptions,
 ) -> Result<Placed> {
     let failed = |e| Error::io(format_args!("cannot copy {}", from.display()), e);
     let start = if options.follow {
@@ -109,14 +90,9 @@ fn take(
     placer: &mut Placer<'_>,
     found: &Found,
     path: &[u8],
-    options: &CopyOptions<'_>,
+    options: &CopyOptions,
     placed: &mut Placed,
 ) -> std::result::Result<Next, Stop> {
-    match judge(options.filter, found) {
-        Verdict::Prune => return Ok(Next::Pass),
-        Verdict::Skip => return Ok(Next::Skip),
-        Verdict::Take => {}
-    }
     let attributes = attributes(found, options)?;
     let file;
     let thing = match &found.kind {
@@ -149,22 +125,16 @@ fn take(
 
 fn attributes(
     found: &Found,
-    options: &CopyOptions<'_>,
+    options: &CopyOptions,
 ) -> std::result::Result<Attributes, rustix::io::Errno> {
-    let mode = found.stat.st_mode & 0o7777;
     let (uid, gid) = options
         .owner
         .unwrap_or((found.stat.st_uid, found.stat.st_gid));
     Ok(Attributes {
-        mode: options
-            .mode
-            .map_or(mode, |change| change(mode, found.is_directory())),
+        mode: found.stat.st_mode & 0o7777,
         uid,
         gid,
-        mtime: options.mtime.map_or(
-            (found.stat.st_mtime, found.stat.st_mtime_nsec as u32),
-            |t| (t, 0),
-        ),
+        mtime: (found.stat.st_mtime, found.stat.st_mtime_nsec as u32),
         xattrs: found.xattrs()?.into_iter().collect(),
     })
 }

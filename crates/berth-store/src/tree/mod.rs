@@ -2,15 +2,17 @@
 //!
 //! This is the one extractor. `cp`, `export`, `ADD`, `COPY`, the first content of a volume: all come
 //! through here, and nothing here takes a path of the host. A tree is a [`RootFd`] and a path inside
-//! it; what is found is a handle, and every later call acts on the handle. Files are made on a thread
-//! that is confined to the tree.
+//! it; what is found is a handle, and every later call acts on the handle. Files are made by an
+//! [`Extractor`], a process that can do nothing else.
 //!
 //! [`RootFd`]: berth_sys::root::RootFd
 
 mod confine;
 mod copy;
 pub(crate) mod entry;
+mod extractor;
 mod hash;
+mod own_fd;
 mod pack;
 pub(crate) mod place;
 pub(crate) mod remove;
@@ -21,10 +23,11 @@ mod unpack;
 pub(crate) mod walk;
 pub(crate) mod xattr;
 
-pub use copy::{CopyOptions, copy};
+pub use copy::CopyOptions;
+pub use extractor::Extractor;
 pub use hash::{HashOptions, hash};
 pub(crate) use pack::{Failure, write_found};
 pub use pack::{Filter, PackOptions, Verdict, append, end, pack};
 pub use rustix::fs::FileType;
 pub use spool::{SpoolLimits, Spooled, SpooledKind, spool};
-pub use unpack::{ModeChange, Placed, UnpackOptions, unpack};
+pub use unpack::{Placed, UnpackOptions};

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 
 use super::entry::{Region, components, shown};
 use super::remove::remove_tree;
-use super::xattr;
+use super::{own_fd, xattr};
 use crate::{Error, ErrorKind, Result};
 
 /// What something made here is like.
@@ -424,9 +424,8 @@ fn dress(handle: &OwnedFd, attributes: &Attributes, link: bool) -> io::Result<()
     let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
     chownat(handle, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
     if !link {
-        use std::os::fd::AsRawFd;
         // There is no fchmod for O_PATH before Linux 6.6; this leads to the handle's own inode.
-        let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        let path = own_fd::path(handle);
         let mode = Mode::from_raw_mode(attributes.mode & 0o7777);
         chmodat(rustix::fs::CWD, path, mode, AtFlags::empty())?;
     }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::entry::PATH_MAX;
-use super::xattr;
+use super::{own_fd, xattr};
 
 /// Something found in a tree.
 pub(crate) struct Found {
@@ -95,9 +95,12 @@ pub(crate) enum Next {
 
 /// Opens what a handle is of, which the caller knows to be a regular file or a directory.
 fn reopen(handle: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
-    use std::os::fd::AsRawFd;
-    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
-    rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
+    openat(
+        CWD,
+        own_fd::path(handle),
+        flags | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// Visits what `start` is a handle of and all below it: a directory before what is in it, names in

@@ -1,17 +1,15 @@
-//! Extended attributes by handle: `/proc/self/fd` leads to what the handle is of, even a link.
+//! Extended attributes by handle.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 use rustix::fs::{XattrFlags, getxattr, listxattr, setxattr};
 use rustix::io::Errno;
 
+use super::own_fd::path;
+
 /// Bytes that the names, and each value, may have (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 const MAX: usize = 65536;
-
-fn path(handle: impl AsFd) -> String {
-    format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd())
-}
 
 /// Whether archives carry an attribute: what programs set, and file capabilities. The rest belongs
 /// to one machine (labels, signatures) or one mount (overlayfs' own).

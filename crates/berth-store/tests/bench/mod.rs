@@ -47,6 +47,7 @@ pub fn open(dir: &Path) -> Store {
     Store::open(StoreOptions {
         root: dir.join("root"),
         run_dir: dir.join("run"),
+        extractor: berth_store::tree::Extractor::on_thread(),
     })
     .unwrap()
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use berth_client::{Body, Client};
 use berth_spec::docker::container::PathStat;
-use berth_store::tree::{self, PackOptions, UnpackOptions};
+use berth_store::tree::{self, Extractor, PackOptions, UnpackOptions};
 use berth_sys::root::RootFd;
 use data_encoding::BASE64;
 use http::Method;
@@ -55,8 +55,7 @@ impl Verb for Copy {
         match (split(source), split(destination)) {
             (Some(_), Some(_)) => Err(Failure::new("copying between containers is not supported")),
             (Some((container, path)), None) => {
-                let client = cli.client().await?;
-                self.copy_out(client, container, path, destination).await
+                self.copy_out(cli, container, path, destination).await
             }
             (None, Some((container, path))) => {
                 let client = cli.client().await?;
@@ -127,13 +126,8 @@ impl Copy {
         }
     }
 
-    async fn copy_out(
-        &self,
-        client: &Client,
-        container: &str,
-        path: &str,
-        destination: &str,
-    ) -> Outcome {
+    async fn copy_out(&self, cli: &Cli, container: &str, path: &str, destination: &str) -> Outcome {
+        let client = cli.client().await?;
         let mut path = path.to_owned();
         let mut name = parent_and_name(&path).1;
         if self.follow_link {
@@ -157,8 +151,11 @@ impl Copy {
         }
         let plan = Plan::new(destination, found.mode & MODE_DIR != 0, &name)?;
         let counted = Arc::new(AtomicU64::new(0));
-        let count = counted.clone();
-        archive::consume(reader, move |source| plan.unpack(source, &count)).await??;
+        let (count, extractor) = (counted.clone(), cli.extractor.clone());
+        archive::consume(reader, move |source| {
+            plan.unpack(&extractor, source, &count)
+        })
+        .await??;
         let target = std::path::absolute(destination)?;
         self.told(
             counted.load(Ordering::Relaxed),
@@ -296,16 +293,16 @@ impl Plan {
         }
     }
 
-    fn unpack(self, source: impl Read, count: &AtomicU64) -> Outcome {
+    fn unpack(self, extractor: &Extractor, source: impl Read, count: &AtomicU64) -> Outcome {
         let mut source = Counted(source, count);
         match self {
-            Plan::Into(directory) => unpack_into(&directory, &mut source),
+            Plan::Into(directory) => unpack_into(extractor, &directory, &mut source),
             Plan::As(path) => {
                 let parent = path.parent().unwrap_or(Path::new("/"));
                 let aside = tempfile::Builder::new()
                     .prefix(".berth-cp-")
                     .tempdir_in(parent)?;
-                unpack_into(aside.path(), &mut source)?;
+                unpack_into(extractor, aside.path(), &mut source)?;
                 let only = fs::read_dir(aside.path())?
                     .next()
                     .ok_or_else(|| Failure::new("the archive is empty"))??;
@@ -315,7 +312,7 @@ impl Plan {
     }
 }
 
-fn unpack_into(directory: &Path, source: &mut dyn Read) -> Outcome {
+fn unpack_into(extractor: &Extractor, directory: &Path, source: &mut dyn Read) -> Outcome {
     let root = RootFd::open(directory)?;
     // Only root may give files away; anyone else's copies are their own.
     let own = (
@@ -328,7 +325,8 @@ fn unpack_into(directory: &Path, source: &mut dyn Read) -> Outcome {
         keep_directories: true,
         ..UnpackOptions::default()
     };
-    tree::unpack(&root, Path::new("."), source, &options)
+    extractor
+        .unpack(&root, Path::new("."), source, &options)
         .map(drop)
         .map_err(|e| Failure::new(e.to_string()))
 }

@@ -10,10 +10,10 @@ use berth_build::{BuilderOptions, HostAccess};
 use berth_distribution::{Client, ClientOptions};
 use berth_engine::{Engine, EngineOptions};
 use berth_network::{AddressPool, NetworkOptions};
-use berth_runtime::launcher::Launcher;
 use berth_server::EngineExecutor;
 use berth_spec::docker::config::Ulimit;
 
+use super::Forked;
 use super::environment::Environment;
 use super::settings::Settings;
 
@@ -149,7 +149,7 @@ pub fn engine(
     environment: &Environment,
     places: &Places,
     client: Client,
-    launcher: Launcher,
+    forked: Forked,
 ) -> anyhow::Result<EngineOptions> {
     let ulimit = |u: &super::settings::Ulimit| Ulimit {
         name: u.name.clone(),
@@ -161,7 +161,8 @@ pub fn engine(
         run_dir: places.exec_root.clone(),
         network: network(settings, places)?,
         client,
-        launcher,
+        launcher: forked.launcher,
+        extractor: forked.extractor,
         cgroup_parent: settings.cgroup_parent.clone().unwrap_or_default(),
         log_opts: settings.log_opts.iter().cloned().collect(),
         log_driver: settings.log_driver.clone().unwrap_or_default(),

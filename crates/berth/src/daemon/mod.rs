@@ -1,6 +1,6 @@
 //! The engine as a process: the one place where a daemon is put together.
 //!
-//! [`main`] reads flags and file ([`settings`]), takes the root ([`lock`]), forks the launcher while there is one thread
+//! [`main`] reads flags and file ([`settings`]), takes the root ([`lock`]), forks launcher and extractor while there is one thread
 //! only, then starts the executor and builds the parts from the bottom up: client, engine, builder, routes, sockets. The
 //! environment is read here, once ([`environment`]), and nowhere below.
 
@@ -21,6 +21,7 @@ use berth_build::Builder;
 use berth_engine::Engine;
 use berth_runtime::launcher::Launcher;
 use berth_server::{Activity, App, Listener};
+use berth_store::tree::Extractor;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -108,7 +109,10 @@ fn start(
     lock::private_dir(&places.data_root)?;
     lock::private_dir(&places.exec_root)?;
     let lock = Lock::take(&places.data_root, places.pidfile.as_deref())?;
-    let launcher = Launcher::fork().context("cannot fork the launcher")?;
+    let forked = Forked {
+        extractor: Extractor::fork()?,
+        launcher: Launcher::fork().context("cannot fork the launcher")?,
+    };
     start_log(&invocation.settings);
     // The process's only provider; a second installation would be a mistake in this file.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -120,7 +124,7 @@ fn start(
         invocation,
         places,
         environment,
-        launcher,
+        forked,
         sockets,
         (notify, &lock),
     ));
@@ -129,17 +133,23 @@ fn start(
     served
 }
 
+/// What must be forked before there are threads.
+struct Forked {
+    launcher: Launcher,
+    extractor: Extractor,
+}
+
 async fn serve(
     invocation: &Invocation,
     places: Places,
     environment: Environment,
-    launcher: Launcher,
+    forked: Forked,
     sockets: Vec<std::os::fd::OwnedFd>,
     (notify, lock): (&Notify, &Lock),
 ) -> anyhow::Result<()> {
     let settings = &invocation.settings;
     let client = assemble::client(settings, &environment)?;
-    let options = assemble::engine(settings, &environment, &places, client.clone(), launcher)?;
+    let options = assemble::engine(settings, &environment, &places, client.clone(), forked)?;
     let engine = Engine::open(options)
         .await
         .context("cannot open the engine")?;
