@@ -4,6 +4,7 @@ pub mod bpf;
 pub mod empty_root;
 pub mod executable;
 pub mod file_filter;
+pub mod fs_user;
 pub mod memory;
 pub mod mount;
 pub mod netns;

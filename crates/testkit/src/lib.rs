@@ -11,6 +11,7 @@ pub mod line;
 pub mod proc;
 pub mod registry;
 pub mod rootfs;
+pub mod userns;
 pub mod wait;
 
 /// Announces a test that cannot run here; the caller returns.

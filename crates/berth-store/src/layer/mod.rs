@@ -19,6 +19,7 @@ mod compression;
 mod directory;
 mod entries;
 mod import;
+pub(crate) mod mapped;
 mod mounts;
 pub(crate) mod pipe;
 mod sink;
@@ -42,6 +43,7 @@ use crate::{Error, Lease, Result, durable};
 
 pub use compression::{Compression, decompress};
 pub(crate) use directory::fill as fill_directory;
+pub use mapped::Owners;
 pub use mounts::LayerMounting;
 pub(crate) use mounts::{Mounted, Mounts};
 
@@ -255,6 +257,16 @@ impl Layers {
         self.0.mounts.nameable(fd)
     }
 
+    /// A copy of a directory with its owners mapped, made fit for [`Layers::overlay`].
+    pub(crate) fn mapped(&self, directory: BorrowedFd<'_>, owners: &Owners<'_>) -> Result<Mounted> {
+        self.0.mounts.mapped(directory, owners)
+    }
+
+    /// Whether the kernel can map what containers are made of here; why not, if so.
+    pub(crate) fn try_mapped(&self, owners: &Owners<'_>) -> Result<()> {
+        self.0.mounts.try_mapped(&self.0.dir.join("new"), owners)
+    }
+
     /// An overlay of `lowers` (topmost first) with `upper` over them, detached.
     pub(crate) fn overlay(
         &self,
@@ -262,6 +274,16 @@ impl Layers {
         upper: Option<Upper<'_>>,
     ) -> Result<OwnedFd> {
         self.0.mounts.overlay(lowers, upper)
+    }
+
+    /// The same of directories that are mapped.
+    pub(crate) fn overlay_mapped(
+        &self,
+        lowers: &[BorrowedFd<'_>],
+        upper: Option<Upper<'_>>,
+        owners: &Owners<'_>,
+    ) -> Result<OwnedFd> {
+        self.0.mounts.overlay_mapped(lowers, upper, owners)
     }
 
     fn how_to_stack(&self, diff_id: &Digest) -> Result<(LayerForm, Stacking)> {

@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_spec::Digest;
+use berth_sys::fs_user::with_fs_user;
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
-use super::{LayerForm, Stacking};
+use super::mapped::Owners;
+use super::{LayerForm, Stacking, mapped};
 use crate::erofs::tree::{Attributes, Tree};
 use crate::erofs::write::{Devices, write};
 use crate::snapshot::overlay::{By, Upper, overlay};
@@ -149,6 +151,18 @@ impl Mounts {
         })
     }
 
+    /// An overlay of directories that are mapped, as [`Mounts::overlay`]. What overlayfs makes by
+    /// itself, copies and whiteouts, it makes as whoever mounts it, who has to be known to the map.
+    pub(crate) fn overlay_mapped(
+        &self,
+        lowers: &[BorrowedFd<'_>],
+        upper: Option<Upper<'_>>,
+        owners: &Owners<'_>,
+    ) -> Result<OwnedFd> {
+        with_fs_user(owners.uid, owners.gid, || self.overlay(lowers, upper))
+            .map_err(|e| Error::io("cannot act for the root of a user namespace", e))?
+    }
+
     /// The layer in `dir`, mounted now or before.
     pub(crate) fn get(
         &self,
@@ -200,6 +214,47 @@ impl Mounts {
                     .map_err(|e| Error::io(format_args!("cannot mount {}", path.display()), e))
             }
         }
+    }
+
+    /// A copy of a directory with its owners mapped, in the form that overlayfs takes here.
+    pub(crate) fn mapped(&self, directory: BorrowedFd<'_>, owners: &Owners<'_>) -> Result<Mounted> {
+        let copy = mapped::copy(directory, owners).map_err(mapped::refused)?;
+        self.nameable(copy)
+    }
+
+    /// Stacks a layer of nothing under a writable directory in `scratch`, all mapped.
+    pub(crate) fn try_mapped(&self, scratch: &Path, owners: &Owners<'_>) -> Result<()> {
+        let failed = |e: std::io::Error| Error::io("cannot try how owners are mapped", e);
+        let dir = scratch.join(durable::unique_name()?);
+        for part in ["upper", "work", "fs"] {
+            durable::make_dir(&dir.join(part))?;
+        }
+        let tried = (|| {
+            let lower = match self.mounting.form() {
+                LayerForm::Erofs => {
+                    write_empty_layer(&dir).map_err(failed)?;
+                    let lower = mount_files(&dir).map_err(|e| failed(e.into()))?;
+                    self.nameable(lower)?
+                }
+                LayerForm::Directory => {
+                    directory(&dir.join("fs"), Stacking::default()).map_err(|e| failed(e.into()))?
+                }
+            };
+            let lower = self.mapped(lower.fd(), owners)?;
+            let above = File::open(&dir).map_err(failed)?;
+            let above = self.mapped(above.as_fd(), owners)?;
+            let part = |name| mapped::below(above.fd(), name).map_err(failed);
+            let (upper, work) = (part("upper")?, part("work")?);
+            let upper = Upper {
+                upper: upper.as_fd(),
+                work: work.as_fd(),
+                volatile: false,
+            };
+            self.overlay_mapped(&[lower.fd()], Some(upper), owners)
+                .map(drop)
+        })();
+        let _ = fs::remove_dir_all(&dir);
+        tried
     }
 
     fn erofs(

@@ -31,6 +31,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::db::Db;
 use crate::layer::Layers;
+use crate::layer::mapped::Owners;
 use crate::tree::remove::remove;
 use crate::{Error, ErrorKind, Layer, Lease, Result, durable};
 
@@ -65,6 +66,15 @@ pub enum ChangeKind {
 #[derive(Debug)]
 pub struct RootMount {
     fd: OwnedFd,
+}
+
+/// How a snapshot is mounted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MountOptions<'a> {
+    /// Nothing is ever synced: see [`Snapshots::mount_volatile`].
+    pub volatile: bool,
+    /// Owners are mapped.
+    pub owners: Option<Owners<'a>>,
 }
 
 impl RootMount {
@@ -257,18 +267,50 @@ impl Snapshots {
 
     /// Mounts the snapshot, writable.
     pub fn mount(&self, key: &str) -> Result<RootMount> {
-        stack::mount(&self.0.layers, &self.layers(key)?, &self.path(key), false)
+        self.mount_as(key, MountOptions::default())
     }
 
     /// Mounts the snapshot, writable, without ever syncing it: for a build step, whose result is
     /// committed as a whole or thrown away, and for a container that is removed at its end.
     pub fn mount_volatile(&self, key: &str) -> Result<RootMount> {
-        stack::mount(&self.0.layers, &self.layers(key)?, &self.path(key), true)
+        self.mount_as(
+            key,
+            MountOptions {
+                volatile: true,
+                ..MountOptions::default()
+            },
+        )
+    }
+
+    /// Mounts the snapshot, writable.
+    ///
+    /// # Errors
+    /// `Unsupported` where owners are to be mapped and the kernel cannot.
+    pub fn mount_as(&self, key: &str, options: MountOptions<'_>) -> Result<RootMount> {
+        stack::mount(
+            &self.0.layers,
+            &self.layers(key)?,
+            &self.path(key),
+            &options,
+        )
+    }
+
+    /// Whether owners can be mapped so in what is mounted here.
+    ///
+    /// # Errors
+    /// `Unsupported` where they cannot, with the reason.
+    pub fn try_mapped(&self, owners: &Owners<'_>) -> Result<()> {
+        self.0.layers.try_mapped(owners)
     }
 
     /// Mounts a stack of layers (lowest first), read-only.
     pub fn view(&self, layers: &[Digest]) -> Result<RootMount> {
-        stack::view(&self.0.layers, layers)
+        stack::view(&self.0.layers, layers, None)
+    }
+
+    /// The same, with owners mapped.
+    pub fn view_mapped(&self, layers: &[Digest], owners: &Owners<'_>) -> Result<RootMount> {
+        stack::view(&self.0.layers, layers, Some(owners))
     }
 
     /// Mounts the snapshot as it is now, read-only, also while it is mounted elsewhere to be written
@@ -280,7 +322,7 @@ impl Snapshots {
     /// What `docker diff` shows: the snapshot against its layers, in the order of the paths. Mount
     /// points that were made for `/proc`, `/etc/hosts` and the like do not count.
     pub fn diff(&self, key: &str) -> Result<Vec<Change>> {
-        let layers = stack::view(&self.0.layers, &self.layers(key)?)?.root()?;
+        let layers = stack::view(&self.0.layers, &self.layers(key)?, None)?.root()?;
         diff::diff(&self.path(key).join("upper"), &layers)
     }
 
@@ -289,7 +331,7 @@ impl Snapshots {
     /// times.
     pub fn commit(&self, lease: &Lease, key: &str) -> Result<Layer> {
         let layers = &self.0.layers;
-        let below = stack::view(layers, &self.layers(key)?)?.root()?;
+        let below = stack::view(layers, &self.layers(key)?, None)?.root()?;
         commit::commit(layers, lease, &self.path(key).join("upper"), &below)
     }
 

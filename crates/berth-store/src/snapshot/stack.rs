@@ -9,7 +9,8 @@ use std::sync::Arc;
 use berth_spec::Digest;
 
 use super::overlay::Upper;
-use super::{RootMount, unlisted};
+use super::{MountOptions, RootMount, unlisted};
+use crate::layer::mapped::{self, Owners};
 use crate::layer::{Layers, Mounted};
 use crate::tree::remove::remove;
 use crate::{Error, ErrorKind, Result, durable};
@@ -22,32 +23,45 @@ pub(super) fn mount(
     layers: &Layers,
     diff_ids: &[Digest],
     dir: &Path,
-    volatile: bool,
+    options: &MountOptions<'_>,
 ) -> Result<RootMount> {
     let stack = Stack::new(layers, diff_ids)?;
-    let upper = open_dir(&dir.join("upper"))?;
-    let work = open_dir(&dir.join("work"))?;
+    // Both have to be of one mount.
+    let own = match &options.owners {
+        Some(owners) => Some(layers.mapped(open_dir(dir)?.as_fd(), owners)?),
+        None => None,
+    };
+    let part = |name: &str| match &own {
+        Some(own) => mapped::below(own.fd(), name)
+            .map_err(|e| Error::io(format_args!("cannot open {}", dir.join(name).display()), e)),
+        None => open_dir(&dir.join(name)),
+    };
+    let (upper, work) = (part("upper")?, part("work")?);
     // The mark of an earlier volatile mount would refuse this one. The machine has not gone down
     // since, or the snapshot would have been swept.
     let _ = remove(&dir.join("work").join("work").join("incompat"));
     let upper = Upper {
         upper: upper.as_fd(),
         work: work.as_fd(),
-        volatile,
+        volatile: options.volatile,
     };
-    stack.mount(layers, Some(upper), None)
+    stack.mount(layers, Some(upper), None, options.owners.as_ref())
 }
 
 /// Mounts `layers` with nothing over them.
-pub(super) fn view(layers: &Layers, diff_ids: &[Digest]) -> Result<RootMount> {
-    Stack::new(layers, diff_ids)?.mount(layers, None, None)
+pub(super) fn view(
+    layers: &Layers,
+    diff_ids: &[Digest],
+    owners: Option<&Owners<'_>>,
+) -> Result<RootMount> {
+    Stack::new(layers, diff_ids)?.mount(layers, None, None, owners)
 }
 
 /// Mounts `layers` with the upper directory of the snapshot in `dir` over them, read-only. The
 /// directory lies among the lower ones: another mount that writes to it is not disturbed.
 pub(super) fn view_of(layers: &Layers, diff_ids: &[Digest], dir: &Path) -> Result<RootMount> {
     let upper = open_dir(&dir.join("upper"))?;
-    Stack::new(layers, diff_ids)?.mount(layers, None, Some(upper.as_fd()))
+    Stack::new(layers, diff_ids)?.mount(layers, None, Some(upper.as_fd()), None)
 }
 
 /// Makes the directories of a new snapshot. The root of an overlay is its upper directory: it gets
@@ -110,6 +124,7 @@ impl Stack {
         layers: &Layers,
         upper: Option<Upper<'_>>,
         topmost: Option<BorrowedFd<'_>>,
+        owners: Option<&Owners<'_>>,
     ) -> Result<RootMount> {
         let repaired = unlisted::repair(self)?
             .map(|fd| layers.nameable(fd))
@@ -121,6 +136,13 @@ impl Stack {
         let need = if upper.is_some() { 1 } else { 2 };
         let empty = empty_dirs(layers.dir(), need - lowers.len().min(need))?;
         lowers.extend(empty.iter().map(AsFd::as_fd));
+        if let Some(owners) = owners {
+            let mapped = lowers.iter().map(|lower| layers.mapped(*lower, owners));
+            let mapped = mapped.collect::<Result<Vec<_>>>()?;
+            let lowers: Vec<_> = mapped.iter().map(Mounted::fd).collect();
+            let overlay = layers.overlay_mapped(&lowers, upper, owners);
+            return overlay.map(|fd| RootMount { fd });
+        }
         layers.overlay(&lowers, upper).map(|fd| RootMount { fd })
     }
 

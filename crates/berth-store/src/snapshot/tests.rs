@@ -1,14 +1,16 @@
 //! The same stacks, mounted in every way that there is: what is seen does not depend on it.
 
 use std::fs;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
-use super::Snapshots;
+use berth_sys::fs_user::with_fs_user;
+
 use super::overlay::By;
+use super::{MountOptions, Snapshots};
 use crate::db::Db;
-use crate::layer::{LayerMounting, Layers, Mounts};
+use crate::layer::{LayerMounting, Layers, Mounts, Owners};
 use crate::lease::Leases;
 
 /// Every way; which of them the kernel at hand would choose by itself does not matter.
@@ -101,7 +103,21 @@ fn listing(root: &Path, below: &str, out: &mut Vec<String>) {
     }
 }
 
-fn look(mounting: LayerMounting, by: By) -> (Vec<String>, Vec<String>) {
+/// IDs of the mapped form begin here.
+const BASE: u32 = 400_000;
+
+/// What a view of the layers shows, and what one of a commit shows of what was written in between:
+/// by the root of a user namespace where there is one.
+fn look(
+    mounting: LayerMounting,
+    by: By,
+    namespace: Option<BorrowedFd<'_>>,
+) -> (Vec<String>, Vec<String>) {
+    let owners = namespace.map(|namespace| Owners {
+        namespace,
+        uid: BASE,
+        gid: BASE,
+    });
     let dir = tempfile::tempdir().unwrap();
     let attach = dir.path().join("run/layers");
     fs::create_dir_all(&attach).unwrap();
@@ -134,9 +150,28 @@ fn look(mounting: LayerMounting, by: By) -> (Vec<String>, Vec<String>) {
     let view = snapshots.view(&diff_ids).unwrap();
     listing(&path(&view), "", &mut viewed);
     snapshots.create("c", &diff_ids).unwrap();
-    let root = snapshots.mount("c").unwrap();
-    fs::write(path(&root).join("etc/one"), "changed").unwrap();
-    fs::remove_dir_all(path(&root).join("opaque")).unwrap();
+    let options = MountOptions {
+        owners,
+        ..MountOptions::default()
+    };
+    let root = snapshots.mount_as("c", options).unwrap();
+    if let Some(owners) = &owners {
+        snapshots.try_mapped(owners).unwrap();
+        let mapped = snapshots.view_mapped(&diff_ids, owners).unwrap();
+        let own = |mount, name: &str| fs::metadata(path(mount).join(name)).unwrap().uid();
+        assert_eq!(own(&mapped, "etc/three"), BASE + 12);
+        assert_eq!((own(&root, "etc"), own(&root, "")), (BASE + 12, BASE));
+        let chown = |uid| chown(path(&root).join("etc"), Some(BASE + uid), None);
+        chown(77).unwrap();
+        chown(12).unwrap();
+    }
+    let write = || {
+        fs::write(path(&root).join("etc/one"), "changed").unwrap();
+        fs::write(path(&root).join("new"), "by root").unwrap();
+        fs::remove_dir_all(path(&root).join("opaque")).unwrap();
+    };
+    let writer = owners.map_or(0, |o| o.uid);
+    with_fs_user(writer, writer, write).unwrap();
     let layer = snapshots.commit(&lease, "c").unwrap();
     let view = snapshots
         .view(&[&diff_ids[..], &[layer.diff_id]].concat())
@@ -161,10 +196,26 @@ fn every_way_of_mounting_shows_the_same() {
             testkit::skipped(&format!("this kernel cannot mount {mounting:?} by {by:?}"));
             continue;
         }
-        let now = look(mounting, by);
+        let now = look(mounting, by, None);
         assert!(now.0.iter().any(|line| line.starts_with("etc 41755 12:34")));
         assert_eq!(now.0.len(), 7, "{:?}", now.0);
         assert_eq!(*seen.get_or_insert(now.clone()), now, "{mounting:?} {by:?}");
+    }
+}
+
+#[test]
+fn mapped_owners_are_not_so_on_disk() {
+    let Some(namespace) = testkit::userns::user_namespace(BASE) else {
+        return;
+    };
+    for (mounting, by) in WAYS {
+        if !can(mounting, by) {
+            continue;
+        }
+        let plain = look(mounting, by, None);
+        assert!(plain.1.contains(&"new 100644 0:0".to_owned()), "{plain:?}");
+        let mapped = look(mounting, by, Some(namespace.as_fd()));
+        assert_eq!(plain, mapped, "{mounting:?} {by:?}");
     }
 }
 
