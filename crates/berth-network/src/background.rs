@@ -1,7 +1,7 @@
 //! What is done off the critical path, by one thread: sandboxes made ahead, and the remains of released ones removed.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -147,6 +147,16 @@ impl Background {
     pub(crate) fn make(&self, host: &mut Route, with_veth: bool) -> Result<Fresh> {
         let target = lock(&self.inner.desk).target.filter(|_| with_veth);
         self.inner.make(host, target)
+    }
+
+    /// Makes one over a namespace that is there.
+    pub(crate) fn adopt(&self, netns: OwnedFd) -> Result<Fresh> {
+        let (sandbox, route) = self.inner.directory.adopt(new_id()?, netns)?;
+        Ok(Fresh {
+            sandbox,
+            route,
+            veth: None,
+        })
     }
 
     /// Makes the kernel forget UDP connections to those of these ports that are UDP's: they lead elsewhere now.

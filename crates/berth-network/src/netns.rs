@@ -76,8 +76,17 @@ impl Directory {
 
     /// Makes a namespace with its loopback up, bound below the directory, and a socket to configure it by.
     pub(crate) fn make(&self, id: String) -> Result<(Sandbox, Route)> {
+        self.fit_out(id, None)
+    }
+
+    /// The same with a namespace that was made elsewhere.
+    pub(crate) fn adopt(&self, id: String, netns: OwnedFd) -> Result<(Sandbox, Route)> {
+        self.fit_out(id, Some(netns.as_fd()))
+    }
+
+    fn fit_out(&self, id: String, place: Option<BorrowedFd<'_>>) -> Result<(Sandbox, Route)> {
         let path = self.0.join(&id);
-        let made = inside(None, || {
+        let made = inside(place, || {
             let netns = netns::current_network()?;
             settings()?;
             let mut route = Route::open()?;

@@ -1,5 +1,6 @@
 //! The one handle the engine holds.
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::background::{Background, Remains, Target, with_cause};
@@ -142,6 +143,13 @@ impl Networks {
     /// A sandbox with loopback only, for mode `none` and for user-defined networks; from those kept ready too.
     pub fn sandbox_none(&self) -> Result<Sandbox> {
         self.fresh(false).map(|fresh| self.admit(fresh))
+    }
+
+    /// The same over a network namespace that was made elsewhere: one that belongs to a user namespace,
+    /// whose root then rules it.
+    pub fn sandbox_over(&self, netns: OwnedFd) -> Result<Sandbox> {
+        let fresh = self.inner.background.adopt(netns)?;
+        Ok(self.admit(fresh))
     }
 
     fn fresh(&self, with_veth: bool) -> Result<Fresh> {

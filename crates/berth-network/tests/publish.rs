@@ -236,3 +236,24 @@ fn udp_clients_follow_the_port_to_its_next_holder() {
     assert_ne!(one.ip, two.ip);
     ask();
 }
+
+#[test]
+fn a_namespace_of_a_user_namespace_is_a_sandbox_like_others() {
+    let world = World::new();
+    let Some((_user, netns)) = testkit::userns::namespaces(500_000) else {
+        return;
+    };
+    let sandbox = world.networks().sandbox_over(netns).unwrap();
+    let request = world::request("server", vec![tcp(80, None, HostPort::Any)]);
+    let at = world.networks().attach(&sandbox, "bridge", request);
+    let at = at.unwrap();
+    serve(&sandbox, 80);
+    let gateway = IpAddr::V4(world.gateway());
+    assert_eq!(from_host((at.ip, 80)).unwrap(), gateway);
+    let port = at.ports[0].host_port;
+    assert_eq!(from_host((LOCALHOST, port)).unwrap(), gateway);
+    let (other, _) = world.member("other", vec![]);
+    assert!(from(other.netns(), (at.ip, 80)).is_ok());
+    world.networks().release(sandbox.id()).unwrap();
+    assert!(world.networks().find_sandbox(sandbox.id()).is_err());
+}
