@@ -6,15 +6,18 @@
 //!
 //! Each row carries the digest of its value: a row that does not match, or that cannot be read, is
 //! moved to `broken` and reported; it costs that object and no other. Writes do not wait for the
-//! disk (WAL, `synchronous=NORMAL`): the end of the process loses nothing, the end of the power at
-//! most the last moments; [`Db::flush`] is for what must not be lost.
+//! disk (WAL, `synchronous=NORMAL`): the end of the process loses nothing. [`Db::sync`] is for what
+//! must not be lost with the power either; behind the scenes it follows every change at once, so that
+//! a power cut costs no more than the last moments ([`Db::changed`]).
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use crate::{Error, Result};
 
@@ -65,7 +68,16 @@ impl Batch {
 
 /// The database; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Db(Arc<Mutex<Connection>>);
+pub(crate) struct Db(Arc<Parts>);
+
+struct Parts {
+    connection: Mutex<Connection>,
+    /// The log that every change goes to first, to be synced while others write. SQLite locks the
+    /// other two files of a database, so that closing this one takes nothing from it.
+    log: File,
+    /// Told of every change.
+    changed: Notify,
+}
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS record (
@@ -130,11 +142,20 @@ impl Db {
             )
             .and_then(|()| connection.execute_batch(SCHEMA))
             .map_err(failed("open"))?;
-        Ok(Self(Arc::new(Mutex::new(connection))))
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let log = File::open(&log)
+            .map_err(|e| Error::io(format_args!("cannot open {}", Path::new(&log).display()), e))?;
+        Ok(Self(Arc::new(Parts {
+            connection: Mutex::new(connection),
+            log,
+            changed: Notify::new(),
+        })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let connection = self.0.connection.lock();
+        connection.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps `value` as the record of `id`, in place of what was there. Takes some tens of
@@ -170,7 +191,21 @@ impl Db {
                 transaction.commit()
             }),
         };
-        written.map_err(failed("write"))
+        drop(connection);
+        written.map_err(failed("write"))?;
+        self.0.changed.notify_one();
+        Ok(())
+    }
+
+    /// Returns when something has been written since it last did.
+    pub(crate) async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// Puts everything written so far on disk; who writes meanwhile does not wait. Blocks.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let synced = self.0.log.sync_data();
+        synced.map_err(|e| Error::io("cannot put the engine's records on disk", e))
     }
 
     /// Forgets the record of `id`.
@@ -221,7 +256,7 @@ impl Db {
             .map_err(failed("repair"))
     }
 
-    /// Puts everything written so far on disk, and keeps the log short. Blocks.
+    /// The same, and keeps the log short. Blocks.
     pub(crate) fn flush(&self) -> Result<()> {
         self.lock()
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
@@ -256,6 +291,7 @@ mod tests {
         let (_, broken) = db.all::<String>(Kind::Volume).unwrap();
         assert!(broken.is_empty());
         db.remove(Kind::Volume, "a").unwrap();
+        db.sync().unwrap();
         db.flush().unwrap();
         assert_eq!(db.all::<String>(Kind::Volume).unwrap().0, ["c"]);
     }

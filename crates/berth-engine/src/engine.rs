@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_distribution::Client;
 use berth_network::{NetworkOptions, Networks};
@@ -25,7 +25,10 @@ use crate::task::Tasks;
 use crate::volume::registry::{Volumes, make_dir};
 use crate::{Result, random, recovery};
 
-/// How often the records are put on disk behind the scenes.
+/// The least time between one sync of the records behind the scenes and the next: what changes in
+/// between goes together.
+const SYNC_PAUSE: Duration = Duration::from_millis(50);
+/// The log of the records is cut short no more often than this.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
 /// How an engine is set up. Nothing is read from the environment: the daemon passes it in.
@@ -203,20 +206,31 @@ impl Engine {
         self.0.settings.run_dir.join("containers").join(id)
     }
 
-    /// Puts the records on disk now and then, until the engine closes.
+    /// Puts changes of the records on disk as they come, until the engine closes.
     fn keep_records(&self) {
         let (db, closing) = (self.0.db.clone(), self.0.closing.clone());
         tokio::spawn(async move {
-            let mut every = tokio::time::interval(FLUSH_EVERY);
-            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let mut flushed = Instant::now();
             loop {
                 tokio::select! {
                     () = closing.cancelled() => return,
-                    _ = every.tick() => {}
+                    () = db.changed() => {}
                 }
-                let db = db.clone();
-                if let Err(error) = blocking(move || db.flush()).await {
+                let long = flushed.elapsed() >= FLUSH_EVERY;
+                if long {
+                    flushed = Instant::now();
+                }
+                let written = db.clone();
+                let work = move || match long {
+                    true => written.flush(),
+                    false => written.sync(),
+                };
+                if let Err(error) = blocking(work).await {
                     tracing::warn!(%error, "the records could not be put on disk");
+                }
+                tokio::select! {
+                    () = closing.cancelled() => return,
+                    () = tokio::time::sleep(SYNC_PAUSE) => {}
                 }
             }
         });

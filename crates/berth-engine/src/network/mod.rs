@@ -38,6 +38,7 @@ pub async fn create(engine: &Engine, body: NetworkCreateBody) -> Result<NetworkC
             made.0.networks.remove(&record.id)?;
             return Err(error);
         }
+        made.0.db.sync()?;
         Ok(record)
     })
     .await?;
@@ -272,7 +273,8 @@ pub async fn remove(engine: &Engine, name: &str) -> Result<()> {
     let (networks, id) = (engine.clone(), record.id.clone());
     blocking(move || {
         networks.0.networks.remove(&id)?;
-        networks.0.db.remove(Kind::Network, &id)
+        networks.0.db.remove(Kind::Network, &id)?;
+        networks.0.db.sync()
     })
     .await?;
     tell(engine, "destroy", &record);

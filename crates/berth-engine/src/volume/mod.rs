@@ -49,7 +49,13 @@ pub async fn create(engine: &Engine, body: VolumeCreateBody) -> Result<Volume> {
         body.name = random::id();
     }
     let made = engine.clone();
-    let (record, fresh) = blocking(move || made.0.volumes.create(&body, anonymous)).await?;
+    let (record, fresh) = blocking(move || {
+        let volume = made.0.volumes.create(&body, anonymous)?;
+        // Not even a power cut takes what has been acknowledged.
+        made.0.db.sync()?;
+        Ok::<_, Error>(volume)
+    })
+    .await?;
     if fresh {
         tell(engine, "create", &record.name);
     }
@@ -100,7 +106,8 @@ pub(crate) async fn remove_unused(engine: &Engine, name: &str) -> Result<()> {
     let (volumes, gone) = (engine.clone(), name.to_owned());
     blocking(move || {
         let users = || users(&volumes, &gone);
-        volumes.0.volumes.remove(&gone, users)
+        volumes.0.volumes.remove(&gone, users)?;
+        volumes.0.db.sync()
     })
     .await?;
     tell(engine, "destroy", name);

@@ -236,7 +236,13 @@ pub async fn input_reaches_the_process(world: &World) {
         .await
         .unwrap();
     assert_eq!(crate::world::unframe(&bytes).0, "typed\n");
-    assert_eq!(soon("its end", waiting.outcome()).await.status_code, 0);
+    assert_eq!(
+        soon("its end", waiting.outcome())
+            .await
+            .unwrap()
+            .status_code,
+        0
+    );
     moving.await.unwrap().unwrap();
 }
 
@@ -327,7 +333,13 @@ pub async fn auto_remove(world: &World) {
         .await
         .unwrap();
     container::start(&world.engine, &id).await.unwrap();
-    assert_eq!(soon("its removal", waiting.outcome()).await.status_code, 4);
+    assert_eq!(
+        soon("its removal", waiting.outcome())
+            .await
+            .unwrap()
+            .status_code,
+        4
+    );
     let error = container::inspect(&world.engine, &id, false)
         .await
         .unwrap_err();

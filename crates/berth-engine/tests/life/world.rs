@@ -225,7 +225,7 @@ impl World {
         Ran {
             out,
             err,
-            code: ended.status_code,
+            code: ended.unwrap().status_code,
         }
     }
 

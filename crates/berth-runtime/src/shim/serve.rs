@@ -383,6 +383,8 @@ impl<'w> Shim<'w> {
         poststop(&self.container.task);
         // Clients may still be reading; that is nothing a new start has to wait for.
         self.container.lock = None;
+        // Lost are a power cut's moments; the engine keeps its own record of the same.
+        let _ = exit::sync(&self.container.dir);
     }
 
     fn tell(&mut self, notice: &Notice) {

@@ -1,7 +1,7 @@
 //! How a process ended, and the file that tells of it.
 //!
-//! The shim writes `<dir>/exit` aside and renames it before anybody is told. It is not synced: it
-//! has to outlive processes, not the machine, for no container outlives that.
+//! The shim writes `<dir>/exit` aside and renames it before anybody is told, and puts it on disk right
+//! after: who waits for the end need not wait for the disk.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -91,6 +91,17 @@ impl ExitStatus {
     }
 }
 
+/// Puts what was written on disk.
+pub(crate) fn sync(dir: &RootFd) -> io::Result<()> {
+    match dir.open_file(Path::new(NAME)) {
+        Ok(file) => file.sync_all()?,
+        // A container that is removed by its end takes the file along.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    }
+    Ok(rustix::fs::fsync(dir.open_dir(Path::new(""))?)?)
+}
+
 /// How execs of a container that has ended had ended before, where the shim had nobody to tell; none
 /// if there is no word of any.
 pub fn exec_exits(dir: &Path) -> io::Result<Vec<(String, ExitStatus)>> {
@@ -135,9 +146,11 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = RootFd::open(temp.path()).unwrap();
         assert_eq!(ExitStatus::read(temp.path()).unwrap(), None);
+        sync(&dir).unwrap();
         let status = ExitStatus::of(true, 9, true);
         assert_eq!(status.code, 137);
         status.write(&dir).unwrap();
+        sync(&dir).unwrap();
         assert_eq!(ExitStatus::read(temp.path()).unwrap(), Some(status));
         std::fs::write(temp.path().join("exit"), "{\"code\":").unwrap();
         assert!(ExitStatus::read(temp.path()).is_err());
