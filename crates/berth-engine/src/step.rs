@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::container::host_files::{self, HostFiles};
 use crate::container::launch::make_work_dir;
-use crate::container::log_file::LogTarget;
+use crate::container::log_driver::Target;
 use crate::container::plan::spec::{self, Facts};
 use crate::container::plan::user::Accounts;
 use crate::container::plan::{
@@ -255,7 +255,10 @@ fn start(engine: &Engine, request: StepRequest, stream: OwnedFd) -> Result<Start
         sources,
         open_stdin: false,
         stdin_once: false,
-        log: LogTarget::None,
+        log: Target {
+            file: None,
+            forward: None,
+        },
         attaching: vec![Attaching {
             stream,
             stdin: false,

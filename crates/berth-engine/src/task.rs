@@ -12,7 +12,8 @@ use berth_runtime::task::{
 use berth_spec::oci::runtime::{Process, Spec};
 use jiff::Timestamp;
 
-use crate::container::log_file::LogTarget;
+use crate::container::log_driver::Target;
+use crate::container::log_file::LogFile;
 use crate::container::record::Attaching;
 use crate::crossing::blocking;
 use crate::exec::registry::Execs;
@@ -60,7 +61,7 @@ pub(crate) struct TaskRequest {
     pub sources: Vec<(usize, OwnedFd)>,
     pub open_stdin: bool,
     pub stdin_once: bool,
-    pub log: LogTarget,
+    pub log: Target,
     /// Clients that are there from the first byte on.
     pub attaching: Vec<Attaching>,
 }
@@ -122,16 +123,18 @@ impl Tasks {
 
     /// Starts a container; returns when its program has been executed. Blocks.
     pub fn spawn(&self, request: TaskRequest) -> Result<Task> {
-        let log = match request.log {
-            LogTarget::None => LogSpec::None,
-            LogTarget::JsonFile {
+        let log = match request.log.file {
+            None => LogSpec::None,
+            Some(LogFile {
                 path,
                 max_size,
                 max_file,
-            } => LogSpec::JsonFile {
+                attributes,
+            }) => LogSpec::JsonFile {
                 path,
                 max_size,
                 max_file,
+                attributes,
             },
         };
         let spec = TaskSpec {
@@ -141,6 +144,7 @@ impl Tasks {
             open_stdin: request.open_stdin,
             stdin_once: request.stdin_once,
             log,
+            forward: request.log.forward,
             wait_for_start: false,
         };
         let attach = request

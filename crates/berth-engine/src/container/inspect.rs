@@ -10,7 +10,7 @@ use super::host_files::HostFiles;
 use super::plan::{MountKind, MountRecord, exposed, spec};
 use super::record::Record;
 use super::state::Status;
-use super::{log_file, plan};
+use super::{log_driver, log_file, plan};
 use crate::crossing::blocking;
 use crate::{Engine, Result, time};
 
@@ -63,9 +63,9 @@ fn describe(engine: &Engine, record: &Record) -> ContainerInspect {
         resolv_conf_path: shown(&files.resolv_conf),
         hostname_path: shown(&files.hostname),
         hosts_path: shown(&files.hosts),
-        log_path: match record.host.log_config.kind.as_str() {
-            "none" => String::new(),
-            _ => shown(&log_file::path(&record.id, &dir)),
+        log_path: match log_driver::readable(&record.host.log_config) {
+            false => String::new(),
+            true => shown(&log_file::path(&record.id, &dir)),
         },
         name: format!("/{}", record.name),
         restart_count: record.life.restart_count,

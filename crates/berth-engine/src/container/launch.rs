@@ -9,7 +9,7 @@ use berth_spec::docker::ContainerConfig;
 use berth_spec::oci::runtime::Spec;
 use berth_sys::root::RootFd;
 
-use super::log_file::LogTarget;
+use super::log_driver;
 use super::plan::spec::{self, Facts};
 use super::plan::user::Accounts;
 use super::plan::{JoinedMode, NetworkMode, SecurityOptions, linux_resources, rlimits};
@@ -59,6 +59,7 @@ pub(super) fn launch(
     }
     drop(inside);
     let sources = handles.place(&spec);
+    let log = log_driver::target(&record, &engine.container_dir(&record.id))?;
     let dir = engine.task_dir(&record.id);
     make_dir(&dir, 0o700)?;
     let Joined {
@@ -76,7 +77,7 @@ pub(super) fn launch(
         sources,
         open_stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,
-        log: LogTarget::of(&record, &engine.container_dir(&record.id)),
+        log,
         attaching,
     })?;
     undo.keep();
@@ -104,7 +105,8 @@ fn take_shared_names(engine: &Engine, record: &mut Record, network: &NetworkMode
     Ok(())
 }
 
-fn host_name() -> String {
+/// This machine's name.
+pub(super) fn host_name() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()

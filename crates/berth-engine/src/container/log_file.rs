@@ -1,5 +1,6 @@
 //! Where a container's output is kept.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::record::Record;
@@ -10,18 +11,15 @@ const MAX_SIZE: u64 = 20 << 20;
 /// Files kept where nothing is said, the current one among them.
 const MAX_FILE: u32 = 5;
 
-/// How output is kept.
+/// Files of a log, in Docker's `json-file` form.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum LogTarget {
-    /// Not at all.
-    None,
-    /// In Docker's `json-file` form.
-    JsonFile {
-        path: PathBuf,
-        /// Bytes after which the next file begins; 0 for never.
-        max_size: u64,
-        max_file: u32,
-    },
+pub(crate) struct LogFile {
+    pub path: PathBuf,
+    /// Bytes after which the next file begins; 0 for never.
+    pub max_size: u64,
+    pub max_file: u32,
+    /// Said in every entry.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// The log file of a container.
@@ -29,30 +27,30 @@ pub(crate) fn path(id: &str, dir: &Path) -> PathBuf {
     dir.join(format!("{id}-json.log"))
 }
 
-impl LogTarget {
-    /// What the record asks for; `dir` is the container's directory.
-    pub fn of(record: &Record, dir: &Path) -> Self {
+impl LogFile {
+    /// What the record asks for; `dir` is the container's directory. Behind a driver that sends, the
+    /// options of the files begin with `cache-`.
+    pub fn of(record: &Record, dir: &Path, attributes: BTreeMap<String, String>) -> Self {
         let log = &record.host.log_config;
-        if log.kind == "none" {
-            return Self::None;
-        }
-        let option = |name: &str| log.config.get(name).map(String::as_str);
+        let option = |name: &str| {
+            let own = log.config.get(name);
+            own.or_else(|| log.config.get(&format!("cache-{name}")))
+                .map(String::as_str)
+        };
         let max_size = match option("max-size") {
             None => MAX_SIZE,
             Some("-1") => 0,
             Some(text) => parse_size(text).unwrap_or(MAX_SIZE),
         };
-        Self::JsonFile {
+        let one = log.kind == "json-file" && option("max-size").is_some();
+        Self {
             path: path(&record.id, dir),
             max_size,
             max_file: option("max-file")
                 .and_then(|n| n.parse().ok())
                 // A size without a number of files is one file, as Docker has it.
-                .unwrap_or(if option("max-size").is_some() {
-                    1
-                } else {
-                    MAX_FILE
-                }),
+                .unwrap_or(if one { 1 } else { MAX_FILE }),
+            attributes,
         }
     }
 }

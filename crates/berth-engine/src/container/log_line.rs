@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use berth_spec::docker::{Frame, StreamKind};
 use jiff::Timestamp;
@@ -102,7 +103,8 @@ impl<'l> LogLine<'l> {
             head.push_str(&format!("{:.9} ", self.time().unwrap_or_default()));
         }
         if options.details {
-            let pairs: Vec<String> = self.attrs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let pair = |(k, v): (&String, &String)| format!("{}={}", escape(k), escape(v));
+            let pairs: Vec<String> = self.attrs.iter().map(pair).collect();
             head.push_str(&pairs.join(","));
             head.push(' ');
         }
@@ -117,6 +119,21 @@ impl<'l> LogLine<'l> {
         out.extend_from_slice(head.as_bytes());
         out.extend_from_slice(self.log.as_bytes());
     }
+}
+
+/// A word as Go's `url.QueryEscape` writes it: a value cannot end the list that it stands in.
+fn escape(word: &str) -> String {
+    word.bytes().fold(String::new(), |mut out, b| {
+        match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(b));
+            }
+            b' ' => out.push('+'),
+            // Writing to a string does not fail.
+            b => drop(write!(out, "%{b:02X}")),
+        }
+        out
+    })
 }
 
 /// What stands before and after the last `mark` in `bytes`, if no more than `most` bytes follow it.

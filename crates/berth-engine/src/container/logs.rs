@@ -20,9 +20,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::log_file;
 use super::log_line::{LINE_MAX, LogLine};
 use super::record::Container;
+use super::{log_driver, log_file};
 use crate::crossing::blocking;
 use crate::readiness::readable;
 use crate::{ByteStream, Engine, Error, Result};
@@ -66,8 +66,9 @@ pub async fn logs(engine: &Engine, id: &str, options: LogOptions) -> Result<Logs
         return Err(Error::invalid("You must choose at least one stream"));
     }
     let container = engine.0.containers.find(id)?;
-    let (kind, tty) = container.read(|r| (r.host.log_config.kind.clone(), r.config.tty));
-    if kind == "none" {
+    let (readable, tty) =
+        container.read(|r| (log_driver::readable(&r.host.log_config), r.config.tty));
+    if !readable {
         return Err(Error::not_implemented(
             "configured logging driver does not support reading",
         ));

@@ -16,6 +16,7 @@ mod inspect;
 mod kill;
 pub(crate) mod launch;
 mod list;
+pub(crate) mod log_driver;
 pub(crate) mod log_file;
 mod log_line;
 mod logs;

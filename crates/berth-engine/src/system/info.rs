@@ -10,6 +10,7 @@ use berth_spec::docker::system::{
 use jiff::Timestamp;
 
 use super::architecture;
+use crate::container::log_driver;
 use crate::container::state::Status;
 use crate::crossing::blocking;
 use crate::{Engine, Error, Result};
@@ -42,7 +43,7 @@ pub async fn info(engine: &Engine) -> Result<SystemInfo> {
             volume: vec!["local".to_owned()],
             network: ["bridge", "host", "null"].map(str::to_owned).to_vec(),
             authorization: None,
-            log: ["json-file", "local", "none"].map(str::to_owned).to_vec(),
+            log: log_driver::DRIVERS.map(str::to_owned).to_vec(),
         },
         memory_limit: support.memory_limit,
         swap_limit: support.swap_limit,

@@ -7,14 +7,19 @@
 //! A line longer than 16 KiB is several entries, of which only the last ends in a newline. A file
 //! that has reached its size is renamed to `<name>.1`, that to `<name>.2`, and so on.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use jiff::Timestamp;
+use rustix::event::PollFlags;
 
-use crate::task::LogSpec;
+use super::forward::{Forwarder, Line};
+use crate::task::{ForwardSpec, LogSpec};
 
 /// Bytes of one entry's text.
 const PIECE: usize = 16 << 10;
@@ -49,50 +54,39 @@ impl Stream {
     }
 }
 
-/// An open log.
+/// Where output goes that is kept: a file, a receiver, or both.
 #[derive(Debug)]
 pub(super) struct Log {
-    path: PathBuf,
-    file: File,
-    /// Bytes in the file.
-    size: u64,
-    max_size: u64,
-    max_file: u32,
+    file: Option<LogFile>,
+    forward: Option<Forwarder>,
     /// Beginnings of lines, by stream.
     pending: [Vec<u8>; 2],
-    /// The entries of one write, to be written at once.
-    entries: Vec<u8>,
-    /// What follows the text of every entry of one write: they were read at one time.
-    tail: Vec<u8>,
 }
 
 impl Log {
     /// Opens what is asked for; an existing log goes on.
-    pub fn open(spec: &LogSpec) -> io::Result<Option<Self>> {
-        let LogSpec::JsonFile {
-            path,
-            max_size,
-            max_file,
-        } = spec
-        else {
-            return Ok(None);
+    pub fn open(spec: &LogSpec, forward: Option<&ForwardSpec>) -> io::Result<Option<Self>> {
+        let file = match spec {
+            LogSpec::None => None,
+            LogSpec::JsonFile {
+                path,
+                max_size,
+                max_file,
+                attributes,
+            } => Some(LogFile::open(path, *max_size, *max_file, attributes)?),
         };
-        let file = open(path)?;
-        Ok(Some(Self {
-            path: path.clone(),
-            size: file.metadata()?.len(),
+        let forward = forward.map(|spec| Forwarder::new(spec.clone()));
+        let any = file.is_some() || forward.is_some();
+        Ok(any.then(|| Self {
             file,
-            max_size: *max_size,
-            max_file: *max_file,
+            forward,
             pending: [Vec::new(), Vec::new()],
-            entries: Vec::new(),
-            tail: Vec::new(),
         }))
     }
 
     /// Takes output in: whole lines are written, the rest waits for its end.
     pub fn write(&mut self, stream: Stream, bytes: &[u8]) {
-        self.stamp(stream);
+        let now = self.stamp(stream);
         let mut rest = bytes;
         while !rest.is_empty() {
             let pending = self.pending[stream.index()].len();
@@ -107,11 +101,11 @@ impl Log {
             if !whole {
                 self.pending[stream.index()].extend_from_slice(piece);
             } else if pending == 0 {
-                self.entry(piece);
+                self.entry(stream, piece, now);
             } else {
                 let mut line = std::mem::take(&mut self.pending[stream.index()]);
                 line.extend_from_slice(piece);
-                self.entry(&line);
+                self.entry(stream, &line, now);
                 line.clear();
                 self.pending[stream.index()] = line;
             }
@@ -123,22 +117,122 @@ impl Log {
     pub fn end(&mut self, stream: Stream) {
         let line = std::mem::take(&mut self.pending[stream.index()]);
         if !line.is_empty() {
-            self.stamp(stream);
-            self.entry(&line);
+            let now = self.stamp(stream);
+            self.entry(stream, &line, now);
             self.flush();
         }
     }
 
     /// Entries from here on are of `stream` and of now.
-    fn stamp(&mut self, stream: Stream) {
+    fn stamp(&mut self, stream: Stream) -> Timestamp {
         let now = Timestamp::now();
+        if let Some(file) = &mut self.file {
+            file.stamp(stream, now);
+        }
+        now
+    }
+
+    fn entry(&mut self, stream: Stream, text: &[u8], at: Timestamp) {
+        if let Some(file) = &mut self.file {
+            file.entry(text);
+        }
+        if let Some(forward) = &mut self.forward {
+            let whole = text.strip_suffix(b"\n");
+            forward.line(Line {
+                stream,
+                text: whole.unwrap_or(text),
+                partial: whole.is_none() && text.len() == PIECE,
+                at,
+            });
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.flush();
+        }
+        self.forward();
+    }
+
+    /// Gives the receiver what it takes.
+    pub fn forward(&mut self) {
+        if let Some(forward) = &mut self.forward {
+            forward.flush();
+        }
+    }
+
+    /// Whether a slow receiver holds the container up.
+    pub fn full(&self) -> bool {
+        self.forward.as_ref().is_some_and(Forwarder::full)
+    }
+
+    /// What to wait for: the receiver, and a time.
+    pub fn interest(&self) -> (Option<(BorrowedFd<'_>, PollFlags)>, Option<Instant>) {
+        self.forward
+            .as_ref()
+            .map_or((None, None), Forwarder::interest)
+    }
+
+    /// Nothing more is forwarded.
+    pub fn end_forward(&mut self) {
+        if let Some(forward) = &mut self.forward {
+            forward.end();
+        }
+    }
+
+    /// Whether nothing waits any more.
+    pub fn over(&self) -> bool {
+        self.forward.as_ref().is_none_or(Forwarder::over)
+    }
+}
+
+/// An open file of the log.
+#[derive(Debug)]
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    /// Bytes in the file.
+    size: u64,
+    max_size: u64,
+    max_file: u32,
+    /// The entries of one write, to be written at once.
+    entries: Vec<u8>,
+    /// `"attrs":{…},`, or nothing.
+    attributes: Vec<u8>,
+    /// What follows the text of every entry of one write: they were read at one time.
+    tail: Vec<u8>,
+}
+
+impl LogFile {
+    fn open(
+        path: &Path,
+        max_size: u64,
+        max_file: u32,
+        attributes: &BTreeMap<String, String>,
+    ) -> io::Result<Self> {
+        let file = open(path)?;
+        let attributes = match attributes.is_empty() {
+            true => Vec::new(),
+            false => format!("\"attrs\":{},", serde_json::to_string(attributes)?).into_bytes(),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            size: file.metadata()?.len(),
+            file,
+            max_size,
+            max_file,
+            entries: Vec::new(),
+            attributes,
+            tail: Vec::new(),
+        })
+    }
+
+    fn stamp(&mut self, stream: Stream, now: Timestamp) {
         self.tail.clear();
         // Writing to memory does not fail.
-        let _ = writeln!(
-            self.tail,
-            r#"","stream":"{}","time":"{now}"}}"#,
-            stream.name()
-        );
+        let _ = write!(self.tail, r#"","stream":"{}","#, stream.name());
+        self.tail.extend_from_slice(&self.attributes);
+        let _ = writeln!(self.tail, r#""time":"{now}"}}"#);
     }
 
     fn entry(&mut self, text: &[u8]) {
@@ -286,8 +380,9 @@ mod tests {
             path: path.clone(),
             max_size,
             max_file,
+            attributes: BTreeMap::new(),
         };
-        (path, Log::open(&spec).unwrap().unwrap())
+        (path, Log::open(&spec, None).unwrap().unwrap())
     }
 
     #[test]

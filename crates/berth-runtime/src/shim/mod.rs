@@ -6,6 +6,7 @@
 
 mod client;
 mod exec;
+mod forward;
 mod log;
 mod poll;
 pub(crate) mod protocol;

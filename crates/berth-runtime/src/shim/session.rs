@@ -28,6 +28,8 @@ pub(super) enum Part {
     Output(Stream),
     Input,
     Client(usize),
+    /// Whoever the log is sent to.
+    Log,
 }
 
 /// The streams.
@@ -127,9 +129,13 @@ impl Session {
             .iter_mut()
             .filter_map(|client| (!client.has_room(now, ended)).then_some(()))
             .count();
-        self.room = full == 0;
+        let held = self.log.as_ref().is_some_and(Log::full);
+        self.room = full == 0 && !held;
         // Indices change, so this is done while nothing refers to them.
         self.clients.retain(|client| !client.gone);
+        if let Some(log) = &mut self.log {
+            log.forward();
+        }
     }
 
     /// Adds what is to be waited for.
@@ -147,6 +153,13 @@ impl Session {
         if let Some(input) = self.input.as_ref().filter(|_| !self.input_queue.is_empty()) {
             into.add(input.as_fd(), PollFlags::OUT, token(Part::Input));
         }
+        if let Some(log) = &self.log {
+            let (receiver, deadline) = log.interest();
+            into.before(deadline);
+            if let Some((receiver, flags)) = receiver {
+                into.add(receiver, flags, token(Part::Log));
+            }
+        }
         let input_room = self.input_queue.len() < INPUT_MAX;
         for (index, client) in self.clients.iter().enumerate() {
             into.before(client.deadline(self.ended()));
@@ -163,6 +176,8 @@ impl Session {
                 self.read(stream);
             }
             Part::Input => self.feed(),
+            // Done in every round, since a receiver that is away has to be tried again.
+            Part::Log => {}
             Part::Client(index) => self.client_ready(index, flags),
         }
     }
@@ -257,6 +272,9 @@ impl Session {
             }
             self.close(stream);
         }
+        if let Some(log) = &mut self.log {
+            log.end_forward();
+        }
         self.input = None;
         self.input_queue.clear();
         self.terminal = None;
@@ -274,7 +292,7 @@ impl Session {
                 client.finish();
             }
         }
-        over
+        over && self.log.as_ref().is_none_or(Log::over)
     }
 }
 

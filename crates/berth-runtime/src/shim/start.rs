@@ -197,7 +197,8 @@ fn begin(
     cgroup: &Cgroup,
 ) -> Result<(Started, Session, Status)> {
     let task = &request.task;
-    let log = Log::open(&task.log).context(|| "opening the log".to_owned())?;
+    let log =
+        Log::open(&task.log, task.forward.as_ref()).context(|| "opening the log".to_owned())?;
     let process = task.spec.process.as_ref();
     let terminal = process.is_some_and(|p| p.terminal);
     let wanted = Wanted {

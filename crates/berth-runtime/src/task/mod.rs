@@ -12,6 +12,7 @@
 mod client;
 mod events;
 pub(crate) mod exit;
+mod log;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use client::{Exec, Reconnected, Task};
 pub use events::{Event, Events};
 pub use exit::{ExitStatus, exec_exits};
+pub use log::{ForwardSpec, ForwardTarget, LogSpec, SyslogAddress, SyslogFormat};
 
 /// A container to start.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -39,24 +41,11 @@ pub struct TaskSpec {
     /// The first attached client that ends its input ends the container's.
     pub stdin_once: bool,
     pub log: LogSpec,
+    /// Who gets every line, too.
+    #[serde(default)]
+    pub forward: Option<ForwardSpec>,
     /// Set everything up, but run the program only when [`Task::start`] says so.
     pub wait_for_start: bool,
-}
-
-/// Where output is kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LogSpec {
-    /// Nowhere: attached clients alone get it.
-    #[default]
-    None,
-    /// Docker's `json-file` format.
-    JsonFile {
-        path: PathBuf,
-        /// Bytes after which the file is rotated; 0 means never.
-        max_size: u64,
-        /// Files kept, the current one included; below 2 the file is emptied instead.
-        max_file: u32,
-    },
 }
 
 /// What a start needs of descriptors. All are closed on this side when the call returns.

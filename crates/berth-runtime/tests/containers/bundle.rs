@@ -107,6 +107,7 @@ impl Bundle {
             path: path.clone(),
             max_size,
             max_file,
+            attributes: std::collections::BTreeMap::new(),
         };
         path
     }

@@ -43,16 +43,7 @@ pub(super) fn check(
             host.isolation
         )));
     }
-    if !matches!(
-        host.log_config.kind.as_str(),
-        "json-file" | "local" | "none"
-    ) {
-        return Err(Error::invalid(format!(
-            "logger: no log driver named '{}' is registered",
-            host.log_config.kind
-        )));
-    }
-    check_log_options(host)?;
+    crate::container::log_driver::check(&host.log_config)?;
     if let Some(request) = host.device_requests.iter().flatten().next() {
         let capabilities = request.capabilities.clone().unwrap_or_default();
         return Err(Error::invalid(format!(
@@ -221,34 +212,6 @@ fn check_names(host: &HostConfig) -> Result<()> {
         let parts = link.split(':').count();
         if link.is_empty() || parts > 2 {
             return Err(Error::invalid(format!("bad format for links: {link}")));
-        }
-    }
-    Ok(())
-}
-
-fn check_log_options(host: &HostConfig) -> Result<()> {
-    let kind = host.log_config.kind.as_str();
-    if kind == "none" {
-        return Ok(());
-    }
-    for (name, value) in &host.log_config.config {
-        match name.as_str() {
-            "max-size" => drop(crate::container::log_file::parse_size(value)?),
-            "max-file" => {
-                let good = value.parse::<u32>().is_ok_and(|n| n >= 1);
-                if !good {
-                    return Err(Error::invalid(format!(
-                        "max-file cannot be less than 1: {value}"
-                    )));
-                }
-            }
-            "compress" | "labels" | "labels-regex" | "env" | "env-regex" | "tag" | "mode"
-            | "max-buffer-size" => {}
-            other => {
-                return Err(Error::invalid(format!(
-                    "unknown log opt '{other}' for {kind} log driver"
-                )));
-            }
         }
     }
     Ok(())
