@@ -40,17 +40,25 @@ impl Header<'_> {
                 write!(out, "<{priority}>{time} {host} {tag}[{pid}]: ")
             }
             SyslogFormat::Seconds => {
-                let time = at.strftime("%Y-%m-%dT%H:%M:%S%:z");
+                let time = zulu(&at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
                 write!(out, "<{priority}>1 {time} {host} {tag} {pid} {tag} - ")
             }
             SyslogFormat::Micros => {
-                let time = at.strftime("%Y-%m-%dT%H:%M:%S.%6f%:z");
+                let time = zulu(&at.strftime("%Y-%m-%dT%H:%M:%S.%6f%:z").to_string());
                 write!(out, "<{priority}>1 {time} {host} {tag} {pid} {tag} - ")
             }
         };
         out.extend_from_slice(line.text);
         out.push(b'\n');
         out
+    }
+}
+
+/// Universal time by its letter, as Go writes it.
+fn zulu(time: &str) -> String {
+    match time.strip_suffix("+00:00") {
+        Some(bare) => format!("{bare}Z"),
+        None => time.to_owned(),
     }
 }
 
@@ -85,12 +93,12 @@ mod tests {
             (
                 SyslogFormat::Seconds,
                 Stream::Stdout,
-                format!("<30>1 2024-01-02T03:04:05+00:00 h t {pid} t - hi\n"),
+                format!("<30>1 2024-01-02T03:04:05Z h t {pid} t - hi\n"),
             ),
             (
                 SyslogFormat::Micros,
                 Stream::Stdout,
-                format!("<30>1 2024-01-02T03:04:05.678901+00:00 h t {pid} t - hi\n"),
+                format!("<30>1 2024-01-02T03:04:05.678901Z h t {pid} t - hi\n"),
             ),
         ] {
             let header = Header {
