@@ -23,6 +23,7 @@ mod pull;
 mod push;
 mod registry;
 mod retry;
+pub mod server;
 mod tags;
 mod token;
 

@@ -19,6 +19,7 @@ mod option;
 mod personality;
 mod progress;
 mod reference;
+mod registry;
 mod terminal;
 mod usage;
 

@@ -1,10 +1,10 @@
-//! Which program this is: the engine, the OCI runtime, or the command line.
+//! Which program this is: the engine, the registry, the OCI runtime, or the command line.
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::{cli, daemon};
+use crate::{cli, daemon, registry};
 
 /// Runs what the name or the first word asks for.
 pub fn dispatch(args: Vec<OsString>) -> ExitCode {
@@ -15,6 +15,7 @@ pub fn dispatch(args: Vec<OsString>) -> ExitCode {
         ("runc", _) => berth_runtime::cli::main(rest(args, 1)),
         ("docker", _) => cli::main("docker", rest(args, 1)),
         (_, Some("engine")) => daemon::main(rest(args, 2)),
+        (_, Some("registry")) => registry::main(rest(args, 2)),
         (_, Some("runtime")) => berth_runtime::cli::main(rest(args, 2)),
         _ => cli::main("berth", rest(args, 1)),
     }

@@ -12,6 +12,7 @@ pub mod proc;
 pub mod registry;
 pub mod rootfs;
 pub mod userns;
+pub mod served;
 pub mod wait;
 
 /// Announces a test that cannot run here; the caller returns.

@@ -8,7 +8,7 @@ mod assemble;
 mod environment;
 mod inherited;
 mod lock;
-mod notify;
+pub mod notify;
 mod settings;
 mod tls;
 
@@ -171,7 +171,7 @@ async fn serve(
         activity.clone(),
         ending,
     ));
-    notify.ready();
+    notify.ready("Serving the Docker API");
     // Half of the code has done its work by now. Failing costs memory only.
     let _ = berth_sys::memory::forget_code();
     wait_for_the_end(invocation.on_demand, &engine, &activity).await?;
@@ -277,7 +277,7 @@ fn protect_own_file() {
 }
 
 /// Containers need descriptors: the soft limit goes to the hard one, which only a privileged parent can raise.
-fn raise_descriptor_limit() {
+pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let raised = Rlimit {

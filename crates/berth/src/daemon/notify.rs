@@ -1,4 +1,4 @@
-//! Telling whoever started the engine how it is: systemd's `sd_notify` protocol.
+//! Telling whoever started a daemon how it is: systemd's `sd_notify` protocol.
 
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt;
@@ -22,9 +22,9 @@ impl Notify {
         Self(socket.and_then(|name| connect(name).ok()))
     }
 
-    /// The engine answers.
-    pub fn ready(&self) {
-        self.send("READY=1\nSTATUS=Serving the Docker API\n");
+    /// The daemon answers; `status` says what it does.
+    pub fn ready(&self, status: &str) {
+        self.send(&format!("READY=1\nSTATUS={status}\n"));
     }
 
     /// The engine is on its way out.

@@ -1,0 +1,137 @@
+//! `/v2/NAME/blobs/DIGEST`
+
+use std::fs::File;
+
+use berth_spec::Digest;
+use http::{StatusCode, header};
+
+use super::dispatch::Call;
+use super::fault::{Code, Fault, Reply};
+use super::http::answer::{Answer, CONTENT_DIGEST};
+use super::http::body::Body;
+use super::http::file::FileBody;
+use super::range::{Wanted, wanted};
+use super::record::{blobs, now};
+use super::shared::Shared;
+
+/// A blob that a client has just been told of is needed soon: its time of grace begins anew when this
+/// many seconds of it have passed.
+const TOUCH_AFTER: i64 = 600;
+
+/// `GET` and `HEAD`.
+pub(crate) async fn get(call: &Call, repository: String, digest: Digest) -> Reply<Answer> {
+    let (name, of, head) = (repository.clone(), digest.clone(), call.is_head());
+    let found = call
+        .shared
+        .blocking(move |shared| {
+            let found = shared.storage.open_blob(&name, &of)?;
+            if head && found.is_some() {
+                lease(shared, &name, &of)?;
+            }
+            Ok(found)
+        })
+        .await?;
+    let Some((file, size)) = found else {
+        return Err(unknown(&digest));
+    };
+    serve(call, &digest, file, size)
+}
+
+/// A client that asks whether a blob is here goes on to push a manifest that needs it.
+fn lease(shared: &Shared, repository: &str, digest: &Digest) -> Reply<()> {
+    let record = &shared.storage.record;
+    let touched = record.read(|c| blobs::touched(c, repository, digest))?;
+    if shared.settings.read_only || touched.is_none_or(|at| now() - at < TOUCH_AFTER) {
+        return Ok(());
+    }
+    record.write(|tx| Ok(blobs::touch(tx, repository, digest)?))
+}
+
+/// Answers with `file`, the blob `digest`, or with the part that is asked for.
+pub(crate) fn serve(call: &Call, digest: &Digest, file: File, size: u64) -> Reply<Answer> {
+    let etag = format!("\"{digest}\"");
+    let described = |status| {
+        Answer::new(status)
+            .header(CONTENT_DIGEST, digest.as_str())
+            .header(header::ETAG, &etag)
+            .header(header::CACHE_CONTROL, "max-age=31536000, immutable")
+            .header(header::ACCEPT_RANGES, "bytes")
+    };
+    if is_match(call.header(header::IF_NONE_MATCH), &etag) {
+        return Ok(described(StatusCode::NOT_MODIFIED));
+    }
+    let range = call
+        .header(header::RANGE)
+        .filter(|_| call.header(header::IF_RANGE).is_none_or(|e| e == etag));
+    let (status, from, length) = match wanted(range, size) {
+        Wanted::Whole => (StatusCode::OK, 0, size),
+        Wanted::Part(from, length) => (StatusCode::PARTIAL_CONTENT, from, length),
+        Wanted::Nothing => {
+            return Err(Fault::new(
+                Code::RangeInvalid,
+                format!("the blob has {size} bytes: there is no such part of it"),
+            )
+            .with_header(header::CONTENT_RANGE, format!("bytes */{size}")));
+        }
+    };
+    let mut answer = described(status).header(header::CONTENT_TYPE, "application/octet-stream");
+    if status == StatusCode::PARTIAL_CONTENT {
+        let last = from + length - 1;
+        answer = answer.header(header::CONTENT_RANGE, format!("bytes {from}-{last}/{size}"));
+    }
+    let parts = call.peer.parts.clone();
+    Ok(answer.body(Body::File(FileBody::new(file, from, length, parts))))
+}
+
+/// Whether `If-None-Match` names what we have.
+pub(crate) fn is_match(header: Option<&str>, etag: &str) -> bool {
+    header.is_some_and(|list| {
+        list.split(',')
+            .map(|e| e.trim().trim_start_matches("W/"))
+            .any(|e| e == etag || e == "*")
+    })
+}
+
+/// `DELETE`: the repository loses the blob; others keep it.
+pub(crate) async fn delete(call: &Call, repository: String, digest: Digest) -> Reply<Answer> {
+    refuse_unless_deletable(&call.shared)?;
+    let of = digest.clone();
+    let removed = call
+        .shared
+        .blocking(move |shared| {
+            shared.storage.record.write(|tx| {
+                if blobs::is_needed(tx, &repository, &of)? {
+                    return Err(Fault::new(
+                        Code::Denied,
+                        format!(
+                            "blob {of} is part of a manifest of {repository}: delete that first"
+                        ),
+                    )
+                    .with_status(StatusCode::CONFLICT));
+                }
+                Ok(blobs::unlink(tx, &repository, &of)?)
+            })
+        })
+        .await?;
+    match removed {
+        true => Ok(Answer::new(StatusCode::ACCEPTED).header(CONTENT_DIGEST, digest.as_str())),
+        false => Err(unknown(&digest)),
+    }
+}
+
+/// Deleting may be switched off.
+pub(crate) fn refuse_unless_deletable(shared: &Shared) -> Reply<()> {
+    match shared.settings.delete {
+        true => Ok(()),
+        false => Err(Fault::new(
+            Code::Unsupported,
+            "deleting is switched off in this registry",
+        )),
+    }
+}
+
+/// The repository has no such blob.
+pub(crate) fn unknown(digest: &Digest) -> Fault {
+    Fault::new(Code::BlobUnknown, "blob unknown to registry")
+        .with_detail(serde_json::json!({ "digest": digest }))
+}

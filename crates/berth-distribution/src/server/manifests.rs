@@ -1,0 +1,255 @@
+//! `/v2/NAME/manifests/REFERENCE`
+
+use std::sync::Arc;
+
+use berth_spec::Digest;
+use berth_spec::oci::image::MANIFEST_MAX;
+use berth_store::hash::{digest_with, sha256};
+use http::{StatusCode, header};
+use rusqlite::Transaction;
+
+use super::blobs::{is_match, refuse_unless_deletable};
+use super::dispatch::Call;
+use super::document::{self, Document};
+use super::fault::{Code, Fault, Reply};
+use super::http::answer::{Answer, CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG};
+use super::http::body::Body;
+use super::memory::Kept;
+use super::name;
+use super::receive::small;
+use super::record::{self, NewManifest};
+use super::route::Target;
+use super::shared::Shared;
+
+/// Tags that one push may set.
+const TAGS_MAX: usize = 64;
+
+/// `GET` and `HEAD`.
+pub(crate) async fn get(call: &Call, repository: String, target: Target) -> Reply<Answer> {
+    let kept = find(&call.shared, &repository, &target).await?;
+    Ok(describe(call, &kept))
+}
+
+fn describe(call: &Call, kept: &Kept) -> Answer {
+    let manifest = &kept.manifest;
+    let etag = format!("\"{}\"", manifest.digest);
+    let answer = |status| {
+        Answer::new(status)
+            .header(header::CONTENT_TYPE, &manifest.media_type)
+            .header(CONTENT_DIGEST, manifest.digest.as_str())
+            .header(header::ETAG, &etag)
+    };
+    if is_match(call.header(header::IF_NONE_MATCH), &etag) {
+        return answer(StatusCode::NOT_MODIFIED);
+    }
+    answer(StatusCode::OK).body(Body::Whole(manifest.bytes.clone()))
+}
+
+/// The manifest, from memory or the record.
+pub(crate) async fn find(
+    shared: &Arc<Shared>,
+    repository: &str,
+    target: &Target,
+) -> Reply<Arc<Kept>> {
+    let since = match shared.memory.get(repository, target) {
+        Ok(kept) => return Ok(kept),
+        Err(since) => since,
+    };
+    let (name, wanted) = (repository.to_owned(), target.clone());
+    shared
+        .blocking(move |shared| {
+            let found = shared.storage.record.read(|c| {
+                let digest = match &wanted {
+                    Target::Digest(digest) => Some(digest.clone()),
+                    Target::Tag(tag) => record::tags::get(c, &name, tag)?,
+                };
+                match digest {
+                    Some(digest) => record::manifests::get(c, &name, &digest),
+                    None => Ok(None),
+                }
+            })?;
+            match found {
+                Some(manifest) => Ok(shared.memory.keep(since, &name, &wanted, manifest)),
+                None => Err(unknown(&name, &wanted)),
+            }
+        })
+        .await
+}
+
+/// The repository has no such manifest.
+pub(crate) fn unknown(repository: &str, target: &Target) -> Fault {
+    Fault::new(Code::ManifestUnknown, "manifest unknown")
+        .with_detail(serde_json::json!({ "name": repository, "reference": target.as_str() }))
+}
+
+/// `PUT`.
+pub(crate) async fn put(mut call: Call, repository: String, target: Target) -> Reply<Answer> {
+    let length: Option<u64> = call
+        .header(header::CONTENT_LENGTH)
+        .and_then(|text| text.parse().ok());
+    if length.is_some_and(|length| length > MANIFEST_MAX) {
+        return Err(too_large());
+    }
+    let bytes = small(call.request.body_mut(), MANIFEST_MAX)
+        .await
+        .map_err(|fault| match fault.status {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            _ => fault,
+        })?;
+    let digest = match &target {
+        Target::Digest(wanted) => {
+            let found = digest_with(wanted.algorithm(), &bytes);
+            if found != *wanted {
+                return Err(Fault::new(
+                    Code::DigestInvalid,
+                    format!("the manifest has the digest {found}, not {wanted}"),
+                ));
+            }
+            found
+        }
+        Target::Tag(_) => sha256(&bytes),
+    };
+    let tags = tags_of(&call, &target)?;
+    let document = document::parse(&bytes, call.header(header::CONTENT_TYPE))?;
+    let subject = document.subject.clone();
+    let manifest = NewManifest {
+        digest: digest.clone(),
+        media_type: document.media_type.clone(),
+        bytes,
+        subject: subject.clone(),
+        artifact_type: document.artifact_type.clone(),
+        annotations: document.annotations.clone(),
+        blobs: document.blobs.iter().map(|(d, _)| d.clone()).collect(),
+        manifests: document.manifests.iter().map(|(d, _)| d.clone()).collect(),
+        pushed_by: String::new(),
+    };
+    let (name, to_set) = (repository.clone(), tags.clone());
+    call.shared
+        .blocking(move |shared| store(shared, &name, &document, &manifest, &to_set))
+        .await?;
+    let mut answer = Answer::new(StatusCode::CREATED)
+        .header(
+            header::LOCATION,
+            format!("/v2/{repository}/manifests/{digest}"),
+        )
+        .header(CONTENT_DIGEST, digest.as_str());
+    if let Some(subject) = subject {
+        answer = answer.header(OCI_SUBJECT, subject.as_str());
+    }
+    if matches!(target, Target::Digest(_)) {
+        for tag in &tags {
+            answer = answer.header(OCI_TAG, tag);
+        }
+    }
+    Ok(answer)
+}
+
+fn too_large() -> Fault {
+    Fault::new(
+        Code::ManifestInvalid,
+        format!("a manifest has {MANIFEST_MAX} bytes at most"),
+    )
+    .with_status(StatusCode::PAYLOAD_TOO_LARGE)
+}
+
+/// The tags that a push sets: the one it names, or those of its `tag` parameters.
+fn tags_of(call: &Call, target: &Target) -> Reply<Vec<String>> {
+    if let Target::Tag(tag) = target {
+        return Ok(vec![tag.clone()]);
+    }
+    let tags: Vec<String> = call.query.all("tag").map(str::to_owned).collect();
+    if tags.len() > TAGS_MAX {
+        return Err(Fault::new(
+            Code::TagInvalid,
+            format!("more than {TAGS_MAX} tags at once"),
+        ));
+    }
+    match tags.iter().find(|tag| !name::is_tag(tag)) {
+        Some(bad) => Err(Fault::new(
+            Code::TagInvalid,
+            format!("invalid tag: {bad:?}"),
+        )),
+        None => Ok(tags),
+    }
+}
+
+/// Records a manifest whose needs are all there, and its tags, in one transaction.
+pub(crate) fn store(
+    shared: &Shared,
+    repository: &str,
+    document: &Document,
+    manifest: &NewManifest,
+    tags: &[String],
+) -> Reply<()> {
+    shared.storage.record.write(|tx| {
+        check_needs(shared, tx, repository, document)?;
+        record::manifests::add(tx, repository, manifest)?;
+        for tag in tags {
+            record::tags::set(tx, repository, tag, &manifest.digest)?;
+        }
+        Ok(())
+    })?;
+    shared.memory.forget(repository);
+    Ok(())
+}
+
+fn check_needs(
+    shared: &Shared,
+    tx: &Transaction,
+    repository: &str,
+    document: &Document,
+) -> Reply<()> {
+    for (digest, size) in &document.blobs {
+        let found = record::blobs::size_in(tx, repository, digest)?;
+        fits(digest, *size, found, "blob")?;
+    }
+    for (digest, size) in &document.manifests {
+        match record::manifests::size(tx, repository, digest)? {
+            None if shared.settings.sparse_indexes => {}
+            found => fits(digest, *size, found, "manifest")?,
+        }
+    }
+    Ok(())
+}
+
+fn fits(digest: &Digest, size: u64, found: Option<u64>, what: &str) -> Reply<()> {
+    match found {
+        Some(found) if found == size => Ok(()),
+        Some(found) => Err(Fault::new(
+            Code::ManifestInvalid,
+            format!(
+                "manifest invalid: {what} {digest} has {found} bytes, its descriptor says {size}"
+            ),
+        )),
+        None => Err(Fault::new(
+            Code::ManifestBlobUnknown,
+            format!("manifest references a {what} unknown to the repository: {digest}"),
+        )
+        .with_detail(serde_json::json!({ "digest": digest }))),
+    }
+}
+
+/// `DELETE`: a tag alone, or a manifest with its tags.
+pub(crate) async fn delete(call: &Call, repository: String, target: Target) -> Reply<Answer> {
+    refuse_unless_deletable(&call.shared)?;
+    call.shared
+        .blocking(move |shared| {
+            remove(shared, &repository, &target)?;
+            Ok(Answer::new(StatusCode::ACCEPTED))
+        })
+        .await
+}
+
+fn remove(shared: &Shared, repository: &str, target: &Target) -> Reply<()> {
+    let removed = shared.storage.record.write(|tx| {
+        Ok(match target {
+            Target::Tag(tag) => record::tags::remove(tx, repository, tag)?.is_some(),
+            Target::Digest(digest) => record::manifests::remove(tx, repository, digest)?.is_some(),
+        })
+    })?;
+    shared.memory.forget(repository);
+    match removed {
+        true => Ok(()),
+        false => Err(unknown(repository, target)),
+    }
+}

@@ -1,0 +1,49 @@
+//! The tables, and how an older record becomes a current one.
+
+use rusqlite::Connection;
+
+/// Each step brings the record from the version of its place to the next.
+const STEPS: [&str; 1] = ["
+CREATE TABLE repository (name TEXT PRIMARY KEY, created INTEGER NOT NULL) WITHOUT ROWID;
+
+-- Bytes that are on disk, each once, whoever has them. `touched` is when somebody last had a new use for them.
+CREATE TABLE blob (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, touched INTEGER NOT NULL) WITHOUT ROWID;
+
+-- Which repository has which blob.
+CREATE TABLE link (
+    repository TEXT NOT NULL, digest TEXT NOT NULL, touched INTEGER NOT NULL,
+    PRIMARY KEY (repository, digest)) WITHOUT ROWID;
+CREATE INDEX link_by_digest ON link (digest);
+
+CREATE TABLE manifest (
+    repository TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,
+    subject TEXT, artifact_type TEXT NOT NULL, annotations TEXT NOT NULL,
+    pushed INTEGER NOT NULL, pushed_by TEXT NOT NULL, pulled INTEGER NOT NULL, bytes BLOB NOT NULL,
+    PRIMARY KEY (repository, digest));
+CREATE INDEX manifest_by_subject ON manifest (repository, subject, digest) WHERE subject IS NOT NULL;
+
+-- What a manifest needs to be whole: blobs (kind 0) and manifests (kind 1).
+CREATE TABLE needs (
+    repository TEXT NOT NULL, manifest TEXT NOT NULL, digest TEXT NOT NULL, kind INTEGER NOT NULL,
+    PRIMARY KEY (repository, manifest, digest)) WITHOUT ROWID;
+CREATE INDEX needs_by_digest ON needs (repository, digest);
+
+CREATE TABLE tag (
+    repository TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, moved INTEGER NOT NULL,
+    checked INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (repository, name)) WITHOUT ROWID;
+CREATE INDEX tag_by_digest ON tag (repository, digest);
+"];
+
+/// Brings the record to the version this program writes.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let version: usize =
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? as usize;
+    for (number, step) in STEPS.iter().enumerate().skip(version) {
+        let tx = connection.transaction()?;
+        tx.execute_batch(step)?;
+        tx.pragma_update(None, "user_version", (number + 1) as i64)?;
+        tx.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! What nobody needs any more: found and taken out of the record in small steps, so that no request
+//! waits long for a collection.
+
+use rusqlite::{Connection, Transaction};
+
+use super::{limit, now};
+
+/// A blob whose row is gone or about to go.
+#[derive(Debug)]
+pub(crate) struct Aged {
+    pub(crate) digest: String,
+}
+
+/// A manifest that no tag, index or subject holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Untagged {
+    pub(crate) repository: String,
+    pub(crate) digest: String,
+    pub(crate) pushed: i64,
+}
+
+/// A blob that a repository has without needing it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unneeded {
+    pub(crate) repository: String,
+    pub(crate) digest: String,
+}
+
+/// What none of a repository's manifests needs and nobody touched since `before`, after `last`, in
+/// order.
+pub(crate) fn unneeded(
+    connection: &Connection,
+    before: i64,
+    last: &Unneeded,
+    count: usize,
+) -> rusqlite::Result<Vec<Unneeded>> {
+    connection
+        .prepare_cached(
+            "SELECT repository, digest FROM link l WHERE (repository, digest) > (?1, ?2) AND touched < ?3
+             AND NOT EXISTS (SELECT 1 FROM needs n WHERE n.repository = l.repository AND n.digest = l.digest)
+             ORDER BY repository, digest LIMIT ?4",
+        )?
+        .query_map(
+            (&last.repository, &last.digest, before, limit(count)),
+            |row| {
+                Ok(Unneeded {
+                    repository: row.get(0)?,
+                    digest: row.get(1)?,
+                })
+            },
+        )?
+        .collect()
+}
+
+/// Takes the blob from its repository if it is still as [`unneeded`] found it.
+pub(crate) fn unlink_unneeded(
+    tx: &Transaction,
+    found: &Unneeded,
+    before: i64,
+) -> rusqlite::Result<bool> {
+    tx.prepare_cached(
+        "DELETE FROM link WHERE repository = ?1 AND digest = ?2 AND touched < ?3
+         AND NOT EXISTS (SELECT 1 FROM needs n WHERE n.repository = ?1 AND n.digest = ?2)",
+    )?
+    .execute((&found.repository, &found.digest, before))
+    .map(|n| n > 0)
+}
+
+/// Blobs that no repository has and nobody touched since `before`.
+pub(crate) fn unlinked(
+    connection: &Connection,
+    before: i64,
+    count: usize,
+) -> rusqlite::Result<Vec<Aged>> {
+    connection
+        .prepare_cached(
+            "SELECT digest FROM blob b WHERE touched < ?1
+             AND NOT EXISTS (SELECT 1 FROM link l WHERE l.digest = b.digest) LIMIT ?2",
+        )?
+        .query_map((before, limit(count)), |row| {
+            Ok(Aged {
+                digest: row.get(0)?,
+            })
+        })?
+        .collect()
+}
+
+/// Takes the blob out of the record if it is still as [`unlinked`] found it.
+pub(crate) fn forget_blob(tx: &Transaction, digest: &str, before: i64) -> rusqlite::Result<bool> {
+    tx.prepare_cached(
+        "DELETE FROM blob WHERE digest = ?1 AND touched < ?2
+         AND NOT EXISTS (SELECT 1 FROM link l WHERE l.digest = blob.digest)",
+    )?
+    .execute((digest, before))
+    .map(|n| n > 0)
+}
+
+/// Manifests pushed before `before` that have no tag, stand in no index, and are no referrer of
+/// something that is there.
+pub(crate) fn untagged(
+    connection: &Connection,
+    before: i64,
+    count: usize,
+) -> rusqlite::Result<Vec<Untagged>> {
+    connection
+        .prepare_cached(
+            "SELECT repository, digest, pushed FROM manifest m WHERE pushed < ?1
+             AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.repository = m.repository AND t.digest = m.digest)
+             AND NOT EXISTS (SELECT 1 FROM needs n WHERE n.repository = m.repository AND n.digest = m.digest AND n.kind = 1)
+             AND (m.subject IS NULL OR NOT EXISTS (
+                 SELECT 1 FROM manifest s WHERE s.repository = m.repository AND s.digest = m.subject))
+             ORDER BY repository, digest LIMIT ?2",
+        )?
+        .query_map((before, limit(count)), |row| {
+            Ok(Untagged {
+                repository: row.get(0)?,
+                digest: row.get(1)?,
+                pushed: row.get(2)?,
+            })
+        })?
+        .collect()
+}
+
+/// Forgets repositories that have been empty since `before`.
+pub(crate) fn forget_empty(tx: &Transaction, before: i64) -> rusqlite::Result<usize> {
+    tx.prepare_cached(
+        "DELETE FROM repository WHERE created < ?1
+         AND NOT EXISTS (SELECT 1 FROM manifest m WHERE m.repository = repository.name)
+         AND NOT EXISTS (SELECT 1 FROM link l WHERE l.repository = repository.name)",
+    )?
+    .execute([before.min(now())])
+}
+
+/// Every digest of the record, for finding files that it does not know.
+pub(crate) fn knows_blob(connection: &Connection, digest: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM blob WHERE digest = ?1)")?
+        .query_row([digest], |row| row.get(0))
+}

@@ -1,0 +1,273 @@
+//! `/v2/NAME/blobs/uploads/…`: pushing blobs (distribution-spec 1.1, "Pushing Blobs").
+
+use std::sync::Arc;
+
+use berth_spec::Digest;
+use berth_spec::digest::Algorithm;
+use http::{StatusCode, header};
+
+use super::dispatch::Call;
+use super::fault::{Code, Fault, Reply};
+use super::http::answer::{Answer, CONTENT_DIGEST, UPLOAD_ID};
+use super::range;
+use super::receive::receive;
+use super::record::blobs::{self, Mounted};
+use super::route::parse_digest;
+use super::sessions::{self, Turn};
+use super::shared::Shared;
+use super::storage::upload::Upload;
+
+/// `POST`: mounts, takes a whole blob, or begins an upload.
+pub(crate) async fn begin(call: Call, repository: String) -> Reply<Answer> {
+    if let Some(mount) = call.query.get("mount") {
+        let digest = parse_digest(mount)?;
+        let from = call.query.get("from").map(str::to_owned);
+        if mounted(&call.shared, from, &repository, &digest).await? {
+            return Ok(created(&repository, &digest));
+        }
+        // As if nothing had been asked for: the client sends the blob.
+    }
+    let digest = call.query.get("digest").map(parse_digest).transpose()?;
+    let algorithm = match (&digest, call.query.get("digest-algorithm")) {
+        (Some(digest), _) => digest.algorithm(),
+        (None, None | Some("sha256")) => Algorithm::Sha256,
+        (None, Some("sha512")) => Algorithm::Sha512,
+        (None, Some(other)) => {
+            return Err(Fault::new(
+                Code::DigestInvalid,
+                format!("unsupported digest algorithm: {other:?}"),
+            ));
+        }
+    };
+    let name = repository.clone();
+    let upload = call
+        .shared
+        .blocking(move |shared| shared.storage.begin_upload(&name, algorithm))
+        .await?;
+    let turn = sessions::begin(&call.shared, &upload);
+    match digest {
+        Some(digest) => last_bytes(call, upload, turn, digest).await,
+        None => {
+            let answer = progress(StatusCode::ACCEPTED, &upload);
+            turn.give_back(upload);
+            Ok(answer)
+        }
+    }
+}
+
+/// Gives `repository` a blob that another one has: `from`, or any that has it.
+async fn mounted(
+    shared: &Arc<Shared>,
+    from: Option<String>,
+    repository: &str,
+    digest: &Digest,
+) -> Reply<bool> {
+    let (to, digest) = (repository.to_owned(), digest.clone());
+    shared
+        .blocking(move |shared| {
+            let record = &shared.storage.record;
+            let sources = match from {
+                Some(from) => vec![from],
+                None => record.read(|c| blobs::holders(c, &digest))?,
+            };
+            record.write(|tx| {
+                for source in &sources {
+                    if let Mounted::Yes(_) = blobs::mount(tx, source, &to, &digest)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            })
+        })
+        .await
+}
+
+fn created(repository: &str, digest: &Digest) -> Answer {
+    Answer::new(StatusCode::CREATED)
+        .header(header::LOCATION, format!("/v2/{repository}/blobs/{digest}"))
+        .header(CONTENT_DIGEST, digest.as_str())
+}
+
+fn location(upload: &Upload) -> String {
+    format!("/v2/{}/blobs/uploads/{}", upload.repository, upload.id)
+}
+
+/// Where an upload stands.
+fn progress(status: StatusCode, upload: &Upload) -> Answer {
+    Answer::new(status)
+        .header(header::LOCATION, location(upload))
+        .header(header::RANGE, reached(upload))
+        .header(UPLOAD_ID, &upload.id)
+}
+
+/// `0-LAST`. An upload without a byte is `0-0`, as clients have it from the reference registry.
+fn reached(upload: &Upload) -> String {
+    format!("0-{}", upload.size().saturating_sub(1))
+}
+
+/// `GET`: how far the upload has come.
+pub(crate) async fn status(call: &Call, repository: &str, id: &str) -> Reply<Answer> {
+    let (upload, turn) = sessions::take(&call.shared, repository, id).await?;
+    let answer = progress(StatusCode::NO_CONTENT, &upload);
+    turn.give_back(upload);
+    Ok(answer)
+}
+
+/// `DELETE`: the client has changed its mind.
+pub(crate) async fn cancel(call: &Call, repository: &str, id: &str) -> Reply<Answer> {
+    let (upload, turn) = sessions::take(&call.shared, repository, id).await?;
+    upload.remove();
+    drop(turn);
+    Ok(Answer::new(StatusCode::NO_CONTENT))
+}
+
+/// `PATCH`: the next bytes, as a chunk with its range or as a stream.
+pub(crate) async fn append(call: Call, repository: String, id: String) -> Reply<Answer> {
+    let (upload, turn) = sessions::take(&call.shared, &repository, &id).await?;
+    let expected = match expected_length(&call, &upload) {
+        Ok(expected) => expected,
+        Err(fault) => {
+            turn.give_back(upload);
+            return Err(fault);
+        }
+    };
+    let upload = bytes_of(call, upload, &turn, expected).await;
+    match upload {
+        (Some(upload), received) => {
+            let answer = progress(StatusCode::ACCEPTED, &upload);
+            turn.give_back(upload);
+            received.map(|()| answer)
+        }
+        (None, received) => Err(received
+            .err()
+            .unwrap_or_else(|| Fault::internal("the upload was lost", id))),
+    }
+}
+
+/// What the request says of its bytes: where they begin must be where the upload stands.
+fn expected_length(call: &Call, upload: &Upload) -> Reply<Option<u64>> {
+    let sent: Option<u64> = call
+        .header(header::CONTENT_LENGTH)
+        .and_then(|text| text.parse().ok());
+    let Some(text) = call.header(header::CONTENT_RANGE) else {
+        return Ok(None);
+    };
+    let Some((first, length)) = range::chunk(text) else {
+        return Err(Fault::new(
+            Code::BlobUploadInvalid,
+            format!("invalid Content-Range: {text:?}"),
+        ));
+    };
+    if first != upload.size() {
+        return Err(Fault::new(
+            Code::RangeInvalid,
+            format!(
+                "the chunk begins at byte {first}, but {} bytes have come so far",
+                upload.size()
+            ),
+        )
+        .with_header(header::LOCATION, location(upload))
+        .with_header(header::RANGE, reached(upload)));
+    }
+    if sent.is_some_and(|sent| sent != length) {
+        return Err(Fault::new(
+            Code::SizeInvalid,
+            format!("Content-Range tells of {length} bytes, Content-Length of others"),
+        ));
+    }
+    Ok(Some(length))
+}
+
+/// Receives the request's body. With `expected`, exactly so many bytes must come, or none counts.
+async fn bytes_of(
+    call: Call,
+    upload: Upload,
+    turn: &Turn,
+    expected: Option<u64>,
+) -> (Option<Upload>, Reply<()>) {
+    let room = call.shared.settings.blob_max.saturating_sub(upload.size());
+    let limit = expected.unwrap_or(room).min(room);
+    let (size, hasher) = upload.mark();
+    // A task of its own: a connection that goes away does not take the upload along.
+    let receiving = tokio::spawn(receive(upload, call.request.into_body(), limit));
+    let (upload, received) = match receiving.await {
+        Ok(received) => received,
+        Err(e) => (
+            None,
+            Err(Fault::internal(
+                format_args!("upload {} ended early", turn.id()),
+                e,
+            )),
+        ),
+    };
+    let wrong = match (&received, expected) {
+        (Ok(n), Some(expected)) if *n != expected => Some(Fault::new(
+            Code::SizeInvalid,
+            format!("{n} bytes came where Content-Range tells of {expected}"),
+        )),
+        _ => None,
+    };
+    match (upload, wrong) {
+        (Some(mut upload), Some(fault)) => {
+            let rewound = upload.rewind(size, hasher);
+            (Some(upload), rewound.and(Err(fault)))
+        }
+        (upload, _) => (upload, received.map(drop)),
+    }
+}
+
+/// `PUT`: the last bytes, if any, and the digest of all.
+pub(crate) async fn complete(call: Call, repository: String, id: String) -> Reply<Answer> {
+    let digest = match call.query.get("digest") {
+        Some(text) => parse_digest(text)?,
+        None => {
+            return Err(Fault::new(
+                Code::DigestInvalid,
+                "the digest parameter is missing",
+            ));
+        }
+    };
+    let (upload, turn) = sessions::take(&call.shared, &repository, &id).await?;
+    last_bytes(call, upload, turn, digest).await
+}
+
+async fn last_bytes(call: Call, upload: Upload, turn: Turn, digest: Digest) -> Reply<Answer> {
+    let expected = match expected_length(&call, &upload) {
+        Ok(expected) => expected,
+        Err(fault) => {
+            turn.give_back(upload);
+            return Err(fault);
+        }
+    };
+    let shared = call.shared.clone();
+    let (upload, received) = bytes_of(call, upload, &turn, expected).await;
+    let Some(upload) = upload else {
+        return Err(received
+            .err()
+            .unwrap_or_else(|| Fault::internal("the upload was lost", turn.id())));
+    };
+    if let Err(fault) = received {
+        turn.give_back(upload);
+        return Err(fault);
+    }
+    let repository = upload.repository.clone();
+    let of = digest.clone();
+    // The upload ends here: bytes that turn out to be wrong are no good for another try.
+    shared
+        .blocking(move |shared| {
+            let published = commit(shared, &upload, &of);
+            upload.remove();
+            drop(turn);
+            published
+        })
+        .await?;
+    Ok(created(&repository, &digest))
+}
+
+fn commit(shared: &Shared, upload: &Upload, digest: &Digest) -> Reply<()> {
+    upload.verify(digest)?;
+    let (path, repository) = (upload.path(), &upload.repository);
+    shared
+        .storage
+        .publish(path, repository, digest, upload.size(), |_| Ok(()))
+}
