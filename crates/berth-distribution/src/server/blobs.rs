@@ -12,7 +12,7 @@ use super::http::body::Body;
 use super::http::file::FileBody;
 use super::range::{Wanted, wanted};
 use super::record::{blobs, now};
-use super::shared::Shared;
+use super::service::Service;
 
 /// A blob that a client has just been told of is needed soon: its time of grace begins anew when this
 /// many seconds of it have passed.
@@ -22,11 +22,11 @@ const TOUCH_AFTER: i64 = 600;
 pub(crate) async fn get(call: &Call, repository: String, digest: Digest) -> Reply<Answer> {
     let (name, of, head) = (repository.clone(), digest.clone(), call.is_head());
     let found = call
-        .shared
-        .blocking(move |shared| {
-            let found = shared.storage.open_blob(&name, &of)?;
+        .service
+        .blocking(move |service| {
+            let found = service.storage.open_blob(&name, &of)?;
             if head && found.is_some() {
-                lease(shared, &name, &of)?;
+                lease(service, &name, &of)?;
             }
             Ok(found)
         })
@@ -38,10 +38,10 @@ pub(crate) async fn get(call: &Call, repository: String, digest: Digest) -> Repl
 }
 
 /// A client that asks whether a blob is here goes on to push a manifest that needs it.
-fn lease(shared: &Shared, repository: &str, digest: &Digest) -> Reply<()> {
-    let record = &shared.storage.record;
+fn lease(service: &Service, repository: &str, digest: &Digest) -> Reply<()> {
+    let record = &service.storage.record;
     let touched = record.read(|c| blobs::touched(c, repository, digest))?;
-    if shared.settings.read_only || touched.is_none_or(|at| now() - at < TOUCH_AFTER) {
+    if service.settings.read_only || touched.is_none_or(|at| now() - at < TOUCH_AFTER) {
         return Ok(());
     }
     record.write(|tx| Ok(blobs::touch(tx, repository, digest)?))
@@ -94,12 +94,12 @@ pub(crate) fn is_match(header: Option<&str>, etag: &str) -> bool {
 
 /// `DELETE`: the repository loses the blob; others keep it.
 pub(crate) async fn delete(call: &Call, repository: String, digest: Digest) -> Reply<Answer> {
-    refuse_unless_deletable(&call.shared)?;
+    refuse_unless_deletable(&call.service)?;
     let of = digest.clone();
     let removed = call
-        .shared
-        .blocking(move |shared| {
-            shared.storage.record.write(|tx| {
+        .service
+        .blocking(move |service| {
+            service.storage.record.write(|tx| {
                 if blobs::is_needed(tx, &repository, &of)? {
                     return Err(Fault::new(
                         Code::Denied,
@@ -120,8 +120,8 @@ pub(crate) async fn delete(call: &Call, repository: String, digest: Digest) -> R
 }
 
 /// Deleting may be switched off.
-pub(crate) fn refuse_unless_deletable(shared: &Shared) -> Reply<()> {
-    match shared.settings.delete {
+pub(crate) fn refuse_unless_deletable(service: &Service) -> Reply<()> {
+    match service.settings.delete {
         true => Ok(()),
         false => Err(Fault::new(
             Code::Unsupported,

@@ -12,9 +12,9 @@ pub(crate) async fn list(call: &Call) -> Reply<Answer> {
     let page = Page::of(&call.query)?;
     let (last, count) = (page.last.clone(), page.look_for());
     let mut repositories = call
-        .shared
-        .blocking(move |shared| {
-            shared
+        .service
+        .blocking(move |service| {
+            service
                 .storage
                 .record
                 .read(|c| record::repositories(c, &last, count))

@@ -11,12 +11,12 @@ use super::http::connection::Peer;
 use super::http::query::Query;
 use super::http::{Request, Response};
 use super::route::{self, Resource};
-use super::shared::Shared;
+use super::service::Service;
 use super::{blobs, catalog, manifests, referrers, tags, uploads};
 
 /// A request on its way through the registry.
 pub(crate) struct Call {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) service: Arc<Service>,
     pub(crate) method: Method,
     pub(crate) query: Query,
     pub(crate) peer: Peer,
@@ -36,10 +36,10 @@ impl Call {
 }
 
 /// Answers one request.
-pub(crate) async fn answer(shared: Arc<Shared>, request: Request, peer: Peer) -> Response {
+pub(crate) async fn answer(service: Arc<Service>, request: Request, peer: Peer) -> Response {
     let method = request.method().clone();
     let call = Call {
-        shared,
+        service,
         method: method.clone(),
         query: Query::parse(request.uri().query()),
         peer,
@@ -58,7 +58,7 @@ async fn handle(call: Call) -> Reply<Answer> {
     let Some(resource) = route::parse(call.request.uri().path())? else {
         return Err(not_found(&call));
     };
-    if call.shared.settings.read_only && is_change(&call.method) {
+    if call.service.settings.read_only && is_change(&call.method) {
         return Err(Fault::new(
             Code::Unsupported,
             "the registry is read-only: nothing can be pushed or deleted",

@@ -19,14 +19,14 @@ use super::name;
 use super::receive::small;
 use super::record::{self, NewManifest};
 use super::route::Target;
-use super::shared::Shared;
+use super::service::Service;
 
 /// Tags that one push may set.
 const TAGS_MAX: usize = 64;
 
 /// `GET` and `HEAD`.
 pub(crate) async fn get(call: &Call, repository: String, target: Target) -> Reply<Answer> {
-    let kept = find(&call.shared, &repository, &target).await?;
+    let kept = find(&call.service, &repository, &target).await?;
     Ok(describe(call, &kept))
 }
 
@@ -47,18 +47,18 @@ fn describe(call: &Call, kept: &Kept) -> Answer {
 
 /// The manifest, from memory or the record.
 pub(crate) async fn find(
-    shared: &Arc<Shared>,
+    service: &Arc<Service>,
     repository: &str,
     target: &Target,
 ) -> Reply<Arc<Kept>> {
-    let since = match shared.memory.get(repository, target) {
+    let since = match service.memory.get(repository, target) {
         Ok(kept) => return Ok(kept),
         Err(since) => since,
     };
     let (name, wanted) = (repository.to_owned(), target.clone());
-    shared
-        .blocking(move |shared| {
-            let found = shared.storage.record.read(|c| {
+    service
+        .blocking(move |service| {
+            let found = service.storage.record.read(|c| {
                 let digest = match &wanted {
                     Target::Digest(digest) => Some(digest.clone()),
                     Target::Tag(tag) => record::tags::get(c, &name, tag)?,
@@ -69,7 +69,7 @@ pub(crate) async fn find(
                 }
             })?;
             match found {
-                Some(manifest) => Ok(shared.memory.keep(since, &name, &wanted, manifest)),
+                Some(manifest) => Ok(service.memory.keep(since, &name, &wanted, manifest)),
                 None => Err(unknown(&name, &wanted)),
             }
         })
@@ -124,8 +124,8 @@ pub(crate) async fn put(mut call: Call, repository: String, target: Target) -> R
         pushed_by: String::new(),
     };
     let (name, to_set) = (repository.clone(), tags.clone());
-    call.shared
-        .blocking(move |shared| store(shared, &name, &document, &manifest, &to_set))
+    call.service
+        .blocking(move |service| store(service, &name, &document, &manifest, &to_set))
         .await?;
     let mut answer = Answer::new(StatusCode::CREATED)
         .header(
@@ -175,26 +175,26 @@ fn tags_of(call: &Call, target: &Target) -> Reply<Vec<String>> {
 
 /// Records a manifest whose needs are all there, and its tags, in one transaction.
 pub(crate) fn store(
-    shared: &Shared,
+    service: &Service,
     repository: &str,
     document: &Document,
     manifest: &NewManifest,
     tags: &[String],
 ) -> Reply<()> {
-    shared.storage.record.write(|tx| {
-        check_needs(shared, tx, repository, document)?;
+    service.storage.record.write(|tx| {
+        check_needs(service, tx, repository, document)?;
         record::manifests::add(tx, repository, manifest)?;
         for tag in tags {
             record::tags::set(tx, repository, tag, &manifest.digest)?;
         }
         Ok(())
     })?;
-    shared.memory.forget(repository);
+    service.memory.forget(repository);
     Ok(())
 }
 
 fn check_needs(
-    shared: &Shared,
+    service: &Service,
     tx: &Transaction,
     repository: &str,
     document: &Document,
@@ -205,7 +205,7 @@ fn check_needs(
     }
     for (digest, size) in &document.manifests {
         match record::manifests::size(tx, repository, digest)? {
-            None if shared.settings.sparse_indexes => {}
+            None if service.settings.sparse_indexes => {}
             found => fits(digest, *size, found, "manifest")?,
         }
     }
@@ -231,23 +231,23 @@ fn fits(digest: &Digest, size: u64, found: Option<u64>, what: &str) -> Reply<()>
 
 /// `DELETE`: a tag alone, or a manifest with its tags.
 pub(crate) async fn delete(call: &Call, repository: String, target: Target) -> Reply<Answer> {
-    refuse_unless_deletable(&call.shared)?;
-    call.shared
-        .blocking(move |shared| {
-            remove(shared, &repository, &target)?;
+    refuse_unless_deletable(&call.service)?;
+    call.service
+        .blocking(move |service| {
+            remove(service, &repository, &target)?;
             Ok(Answer::new(StatusCode::ACCEPTED))
         })
         .await
 }
 
-fn remove(shared: &Shared, repository: &str, target: &Target) -> Reply<()> {
-    let removed = shared.storage.record.write(|tx| {
+fn remove(service: &Service, repository: &str, target: &Target) -> Reply<()> {
+    let removed = service.storage.record.write(|tx| {
         Ok(match target {
             Target::Tag(tag) => record::tags::remove(tx, repository, tag)?.is_some(),
             Target::Digest(digest) => record::manifests::remove(tx, repository, digest)?.is_some(),
         })
     })?;
-    shared.memory.forget(repository);
+    service.memory.forget(repository);
     match removed {
         true => Ok(()),
         false => Err(unknown(repository, target)),

@@ -23,9 +23,9 @@ mod receive;
 mod record;
 mod referrers;
 mod route;
+mod service;
 mod sessions;
 mod settings;
-mod shared;
 mod storage;
 mod tags;
 mod uploads;
@@ -40,11 +40,11 @@ pub use settings::Settings;
 
 use crate::{Error, ErrorKind, Result};
 use fault::Fault;
-use shared::Shared;
+use service::Service;
 
 /// A registry whose storage is open and whose address is bound.
 pub struct Registry {
-    shared: Arc<Shared>,
+    service: Arc<Service>,
     listener: TcpListener,
 }
 
@@ -52,7 +52,7 @@ impl Registry {
     /// Opens the storage and binds the address. Nothing is answered before [`serve`](Self::serve).
     pub async fn open(settings: Settings) -> Result<Self> {
         let address = settings.address.clone();
-        let shared = Shared::open(settings).map_err(refused)?;
+        let service = Service::open(settings).map_err(refused)?;
         let listener = TcpListener::bind(&address).await.map_err(|e| {
             Error::new(
                 ErrorKind::Unavailable,
@@ -60,7 +60,7 @@ impl Registry {
             )
             .with_source(e)
         })?;
-        Ok(Self { shared, listener })
+        Ok(Self { service, listener })
     }
 
     /// Where it listens.
@@ -72,7 +72,7 @@ impl Registry {
 
     /// Serves until `ending` turns true, then lets running requests end for a while.
     pub async fn serve(self, ending: watch::Receiver<bool>) {
-        http::connection::serve(self.listener, None, self.shared, ending).await;
+        http::connection::serve(self.listener, None, self.service, ending).await;
     }
 }
 

@@ -23,9 +23,9 @@ pub(crate) async fn list(call: &Call, repository: String, subject: Digest) -> Re
     let (name, of, wanted) = (repository.clone(), subject.clone(), filter.clone());
     let (last, count) = (page.last.clone(), page.look_for());
     let mut found = call
-        .shared
-        .blocking(move |shared| {
-            shared
+        .service
+        .blocking(move |service| {
+            service
                 .storage
                 .record
                 .read(|c| manifests::referrers(c, &name, &of, wanted.as_deref(), &last, count))

@@ -8,7 +8,7 @@ use http::StatusCode;
 use tokio::sync::Notify;
 
 use super::fault::{Code, Fault, Reply};
-use super::shared::Shared;
+use super::service::Service;
 use super::storage::upload::Upload;
 
 /// Uploads that are kept open between requests. Others are on disk just the same; their hash is made
@@ -32,7 +32,7 @@ enum Slot {
 
 /// The right to write to one upload; given back when dropped.
 pub(crate) struct Turn {
-    shared: Arc<Shared>,
+    service: Arc<Service>,
     id: String,
     back: Option<Box<Upload>>,
 }
@@ -51,7 +51,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let sessions = &self.shared.sessions;
+        let sessions = &self.service.sessions;
         let mut slots = sessions.lock();
         match self.back.take() {
             Some(upload) => {
@@ -95,12 +95,12 @@ enum Try {
 }
 
 /// Registers a new upload as taken.
-pub(crate) fn begin(shared: &Arc<Shared>, upload: &Upload) -> Turn {
-    let mut slots = shared.sessions.lock();
+pub(crate) fn begin(service: &Arc<Service>, upload: &Upload) -> Turn {
+    let mut slots = service.sessions.lock();
     slots.insert(upload.id.clone(), Slot::Taken);
     drop(slots);
     Turn {
-        shared: shared.clone(),
+        service: service.clone(),
         id: upload.id.clone(),
         back: None,
     }
@@ -108,16 +108,16 @@ pub(crate) fn begin(shared: &Arc<Shared>, upload: &Upload) -> Turn {
 
 /// Takes the upload `id` of `repository`, waiting for a request that has it.
 pub(crate) async fn take(
-    shared: &Arc<Shared>,
+    service: &Arc<Service>,
     repository: &str,
     id: &str,
 ) -> Reply<(Upload, Turn)> {
     let waited = tokio::time::timeout(PATIENCE, async {
         loop {
-            let freed = shared.sessions.freed.notified();
+            let freed = service.sessions.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            match try_take(shared, repository, id) {
+            match try_take(service, repository, id) {
                 Try::Wait => freed.await,
                 taken => return taken,
             }
@@ -132,7 +132,7 @@ pub(crate) async fn take(
         .with_status(StatusCode::CONFLICT));
     };
     let turn = Turn {
-        shared: shared.clone(),
+        service: service.clone(),
         id: id.to_owned(),
         back: None,
     };
@@ -140,14 +140,14 @@ pub(crate) async fn take(
         return Ok((*upload, turn));
     }
     let (repository, id) = (repository.to_owned(), id.to_owned());
-    let upload = shared
-        .blocking(move |shared| shared.storage.resume_upload(&repository, &id))
+    let upload = service
+        .blocking(move |service| service.storage.resume_upload(&repository, &id))
         .await?;
     Ok((upload, turn))
 }
 
-fn try_take(shared: &Shared, repository: &str, id: &str) -> Try {
-    let mut slots = shared.sessions.lock();
+fn try_take(service: &Service, repository: &str, id: &str) -> Try {
+    let mut slots = service.sessions.lock();
     match slots.insert(id.to_owned(), Slot::Taken) {
         Some(Slot::Taken) => Try::Wait,
         Some(Slot::Idle(upload)) if upload.repository == repository => Try::Have(upload),

@@ -12,9 +12,9 @@ pub(crate) async fn list(call: &Call, repository: String) -> Reply<Answer> {
     let page = Page::of(&call.query)?;
     let (name, last, count) = (repository.clone(), page.last.clone(), page.look_for());
     let (known, mut tags) = call
-        .shared
-        .blocking(move |shared| {
-            shared.storage.record.read(|c| {
+        .service
+        .blocking(move |service| {
+            service.storage.record.read(|c| {
                 Ok((
                     record::has_repository(c, &name)?,
                     record::tags::list(c, &name, &last, count)?,

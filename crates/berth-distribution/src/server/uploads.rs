@@ -13,8 +13,8 @@ use super::range;
 use super::receive::receive;
 use super::record::blobs::{self, Mounted};
 use super::route::parse_digest;
+use super::service::Service;
 use super::sessions::{self, Turn};
-use super::shared::Shared;
 use super::storage::upload::Upload;
 
 /// `POST`: mounts, takes a whole blob, or begins an upload.
@@ -22,7 +22,7 @@ pub(crate) async fn begin(call: Call, repository: String) -> Reply<Answer> {
     if let Some(mount) = call.query.get("mount") {
         let digest = parse_digest(mount)?;
         let from = call.query.get("from").map(str::to_owned);
-        if mounted(&call.shared, from, &repository, &digest).await? {
+        if mounted(&call.service, from, &repository, &digest).await? {
             return Ok(created(&repository, &digest));
         }
         // As if nothing had been asked for: the client sends the blob.
@@ -41,10 +41,10 @@ pub(crate) async fn begin(call: Call, repository: String) -> Reply<Answer> {
     };
     let name = repository.clone();
     let upload = call
-        .shared
-        .blocking(move |shared| shared.storage.begin_upload(&name, algorithm))
+        .service
+        .blocking(move |service| service.storage.begin_upload(&name, algorithm))
         .await?;
-    let turn = sessions::begin(&call.shared, &upload);
+    let turn = sessions::begin(&call.service, &upload);
     match digest {
         Some(digest) => last_bytes(call, upload, turn, digest).await,
         None => {
@@ -57,15 +57,15 @@ pub(crate) async fn begin(call: Call, repository: String) -> Reply<Answer> {
 
 /// Gives `repository` a blob that another one has: `from`, or any that has it.
 async fn mounted(
-    shared: &Arc<Shared>,
+    service: &Arc<Service>,
     from: Option<String>,
     repository: &str,
     digest: &Digest,
 ) -> Reply<bool> {
     let (to, digest) = (repository.to_owned(), digest.clone());
-    shared
-        .blocking(move |shared| {
-            let record = &shared.storage.record;
+    service
+        .blocking(move |service| {
+            let record = &service.storage.record;
             let sources = match from {
                 Some(from) => vec![from],
                 None => record.read(|c| blobs::holders(c, &digest))?,
@@ -107,7 +107,7 @@ fn reached(upload: &Upload) -> String {
 
 /// `GET`: how far the upload has come.
 pub(crate) async fn status(call: &Call, repository: &str, id: &str) -> Reply<Answer> {
-    let (upload, turn) = sessions::take(&call.shared, repository, id).await?;
+    let (upload, turn) = sessions::take(&call.service, repository, id).await?;
     let answer = progress(StatusCode::NO_CONTENT, &upload);
     turn.give_back(upload);
     Ok(answer)
@@ -115,7 +115,7 @@ pub(crate) async fn status(call: &Call, repository: &str, id: &str) -> Reply<Ans
 
 /// `DELETE`: the client has changed its mind.
 pub(crate) async fn cancel(call: &Call, repository: &str, id: &str) -> Reply<Answer> {
-    let (upload, turn) = sessions::take(&call.shared, repository, id).await?;
+    let (upload, turn) = sessions::take(&call.service, repository, id).await?;
     upload.remove();
     drop(turn);
     Ok(Answer::new(StatusCode::NO_CONTENT))
@@ -123,7 +123,7 @@ pub(crate) async fn cancel(call: &Call, repository: &str, id: &str) -> Reply<Ans
 
 /// `PATCH`: the next bytes, as a chunk with its range or as a stream.
 pub(crate) async fn append(call: Call, repository: String, id: String) -> Reply<Answer> {
-    let (upload, turn) = sessions::take(&call.shared, &repository, &id).await?;
+    let (upload, turn) = sessions::take(&call.service, &repository, &id).await?;
     let expected = match expected_length(&call, &upload) {
         Ok(expected) => expected,
         Err(fault) => {
@@ -185,7 +185,7 @@ async fn bytes_of(
     turn: &Turn,
     expected: Option<u64>,
 ) -> (Option<Upload>, Reply<()>) {
-    let room = call.shared.settings.blob_max.saturating_sub(upload.size());
+    let room = call.service.settings.blob_max.saturating_sub(upload.size());
     let limit = expected.unwrap_or(room).min(room);
     let (size, hasher) = upload.mark();
     // A task of its own: a connection that goes away does not take the upload along.
@@ -227,7 +227,7 @@ pub(crate) async fn complete(call: Call, repository: String, id: String) -> Repl
             ));
         }
     };
-    let (upload, turn) = sessions::take(&call.shared, &repository, &id).await?;
+    let (upload, turn) = sessions::take(&call.service, &repository, &id).await?;
     last_bytes(call, upload, turn, digest).await
 }
 
@@ -239,7 +239,7 @@ async fn last_bytes(call: Call, upload: Upload, turn: Turn, digest: Digest) -> R
             return Err(fault);
         }
     };
-    let shared = call.shared.clone();
+    let service = call.service.clone();
     let (upload, received) = bytes_of(call, upload, &turn, expected).await;
     let Some(upload) = upload else {
         return Err(received
@@ -253,9 +253,9 @@ async fn last_bytes(call: Call, upload: Upload, turn: Turn, digest: Digest) -> R
     let repository = upload.repository.clone();
     let of = digest.clone();
     // The upload ends here: bytes that turn out to be wrong are no good for another try.
-    shared
-        .blocking(move |shared| {
-            let published = commit(shared, &upload, &of);
+    service
+        .blocking(move |service| {
+            let published = commit(service, &upload, &of);
             upload.remove();
             drop(turn);
             published
@@ -264,10 +264,10 @@ async fn last_bytes(call: Call, upload: Upload, turn: Turn, digest: Digest) -> R
     Ok(created(&repository, &digest))
 }
 
-fn commit(shared: &Shared, upload: &Upload, digest: &Digest) -> Reply<()> {
+fn commit(service: &Service, upload: &Upload, digest: &Digest) -> Reply<()> {
     upload.verify(digest)?;
     let (path, repository) = (upload.path(), &upload.repository);
-    shared
+    service
         .storage
         .publish(path, repository, digest, upload.size(), |_| Ok(()))
 }

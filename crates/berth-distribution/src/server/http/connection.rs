@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::Request;
 use super::wire::{Parts, Wire};
 use crate::server::dispatch;
-use crate::server::shared::Shared;
+use crate::server::service::Service;
 
 /// Connections served at once; more wait in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -44,7 +44,7 @@ pub(crate) struct Peer {
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    shared: Arc<Shared>,
+    service: Arc<Service>,
     mut ending: watch::Receiver<bool>,
 ) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -65,9 +65,9 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let (shared, tls, ending) = (shared.clone(), tls.clone(), ending.clone());
+        let (service, tls, ending) = (service.clone(), tls.clone(), ending.clone());
         tasks.spawn(async move {
-            welcome(stream, address, tls, shared, ending).await;
+            welcome(stream, address, tls, service, ending).await;
             drop(permit);
         });
     }
@@ -86,7 +86,7 @@ async fn welcome(
     stream: TcpStream,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
-    shared: Arc<Shared>,
+    service: Arc<Service>,
     ending: watch::Receiver<bool>,
 ) {
     // Missing options cost latency and patience only.
@@ -100,29 +100,29 @@ async fn welcome(
     let Some(tls) = tls else {
         let parts = Parts::default();
         peer.parts = Some(parts.clone());
-        return talk(Wire::new(stream, parts), peer, shared, ending).await;
+        return talk(Wire::new(stream, parts), peer, service, ending).await;
     };
     match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
-        Ok(Ok(stream)) => talk(stream, peer, shared, ending).await,
+        Ok(Ok(stream)) => talk(stream, peer, service, ending).await,
         Ok(Err(e)) => tracing::debug!(%address, error = %e, "TLS handshake failed"),
         Err(_) => tracing::debug!(%address, "TLS handshake timed out"),
     }
 }
 
-async fn talk<S>(stream: S, peer: Peer, shared: Arc<Shared>, mut ending: watch::Receiver<bool>)
+async fn talk<S>(stream: S, peer: Peer, service: Arc<Service>, mut ending: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = hyper::service::service_fn(move |request: Request| {
-        let (shared, peer) = (shared.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(dispatch::answer(shared, request, peer).await) }
+    let answering = hyper::service::service_fn(move |request: Request| {
+        let (service, peer) = (service.clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(dispatch::answer(service, request, peer).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_header_size(HEADER_MAX)
         .writev(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), answering);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -43,7 +43,7 @@ struct Part {
     left: u64,
 }
 
-/// The files whose stand-ins are on their way to the socket, in order. Shared by a connection and the
+/// The files whose stand-ins are on their way to the socket, in order. Service by a connection and the
 /// bodies that it sends.
 #[derive(Clone, Default)]
 pub(crate) struct Parts(Arc<Mutex<VecDeque<Part>>>);

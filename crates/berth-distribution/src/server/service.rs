@@ -8,14 +8,14 @@ use super::sessions::Sessions;
 use super::settings::Settings;
 use super::storage::Storage;
 
-pub(crate) struct Shared {
+pub(crate) struct Service {
     pub(crate) settings: Settings,
     pub(crate) storage: Storage,
     pub(crate) sessions: Sessions,
     pub(crate) memory: Memory,
 }
 
-impl Shared {
+impl Service {
     pub(crate) fn open(settings: Settings) -> Reply<Arc<Self>> {
         Ok(Arc::new(Self {
             storage: Storage::open(&settings.root)?,
@@ -30,8 +30,8 @@ impl Shared {
         self: &Arc<Self>,
         work: impl FnOnce(&Arc<Self>) -> Reply<T> + Send + 'static,
     ) -> Reply<T> {
-        let shared = self.clone();
-        tokio::task::spawn_blocking(move || work(&shared))
+        let service = self.clone();
+        tokio::task::spawn_blocking(move || work(&service))
             .await
             .map_err(|e| Fault::internal("a task ended early", e))?
     }
