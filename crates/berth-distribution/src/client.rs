@@ -165,7 +165,8 @@ impl Client {
     }
 
     /// Sends the image `image_id` to the registry and tag that `reference` names. The lines that
-    /// Docker prints (`The push refers to …`, `TAG: digest: … size: …`) come as progress.
+    /// Docker prints (`LAYER: Pushed`, `TAG: digest: … size: …`) come as progress, but for the first, which
+    /// stands once for all tags.
     pub async fn push(
         &self,
         store: &Store,

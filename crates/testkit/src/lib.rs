@@ -6,11 +6,13 @@
 
 pub mod api;
 pub mod engine;
+pub mod gate;
 pub mod http;
 pub mod line;
 pub mod proc;
 pub mod registry;
 pub mod rootfs;
+pub mod terminal;
 pub mod userns;
 pub mod served;
 pub mod wait;

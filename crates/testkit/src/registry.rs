@@ -1,7 +1,7 @@
 //! A real registry on loopback: Debian's `docker-registry`.
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use crate::http::free_port;
@@ -66,6 +66,11 @@ impl Registry {
             TcpStream::connect(("127.0.0.1", port)).ok()
         });
         Some(registry)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// `127.0.0.1:port`, as an image name begins.

@@ -22,7 +22,7 @@ pub(crate) async fn fetch(
     from: u64,
     retry: Retry,
     chunks: mpsc::Sender<Bytes>,
-    mut arrived: impl FnMut(u64),
+    arrived: impl Fn(u64),
 ) -> Result<()> {
     let mut at = from;
     let mut tried = 0;
@@ -37,7 +37,7 @@ pub(crate) async fn fetch(
             descriptor,
             chunks: &chunks,
         };
-        match attempt.run(&mut at, &mut arrived).await {
+        match attempt.run(&mut at, &arrived).await {
             Ok(()) => return Ok(()),
             Err(error) if retry::passes(&error) => {
                 // A line that delivers is worth more tries than one that does not.
@@ -61,7 +61,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Asks for the bytes from `at` on.
-    async fn run(&self, at: &mut u64, arrived: &mut impl FnMut(u64)) -> Result<()> {
+    async fn run(&self, at: &mut u64, arrived: &impl Fn(u64)) -> Result<()> {
         let Descriptor { digest, size, .. } = self.descriptor;
         let path = format!("/v2/{}/blobs/{digest}", self.reference.path());
         let from = *at;

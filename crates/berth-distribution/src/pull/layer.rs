@@ -1,7 +1,9 @@
 //! One layer of a pull, and what makes layers fit a config.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use berth_spec::oci::image::{Descriptor, ImageConfig, Manifest};
 use berth_spec::{Digest, Reference};
@@ -159,25 +161,20 @@ impl Wanted {
             }
             store.layers().record_blob(&diff_id, &descriptor)
         });
-        let mut last = Instant::now();
-        let arrived = |current| {
-            if last.elapsed() >= HINT_PAUSE || current == *size {
-                last = Instant::now();
-                let total = *size;
-                let phase = LayerPhase::Downloading { current, total };
-                self.progress.hint(self.step(phase));
-            }
-        };
-        let fetched = fetch::fetch(
+        let here = AtomicU64::new(from);
+        let fetching = fetch::fetch(
             &self.registry,
             &self.reference,
             &self.descriptor,
             from,
             self.client.retry,
             sender,
-            arrived,
-        )
-        .await;
+            |current| here.store(current, Ordering::Relaxed),
+        );
+        let fetched = tokio::select! {
+            fetched = fetching => fetched,
+            never = self.tell(&here, *size) => match never {},
+        };
         if fetched.is_ok() {
             self.say(LayerPhase::VerifyingChecksum).await;
             self.say(LayerPhase::DownloadComplete).await;
@@ -194,6 +191,23 @@ impl Wanted {
         imported.map_err(|e| explain(digest, e))?;
         self.say(LayerPhase::PullComplete).await;
         Ok(())
+    }
+}
+
+impl Wanted {
+    /// Tells now and then how many bytes are `here`: also when the line stands still, what came last.
+    async fn tell(&self, here: &AtomicU64, total: u64) -> Infallible {
+        let mut told = 0;
+        let mut pauses = tokio::time::interval(HINT_PAUSE);
+        loop {
+            pauses.tick().await;
+            let current = here.load(Ordering::Relaxed);
+            if current != told {
+                told = current;
+                let phase = LayerPhase::Downloading { current, total };
+                self.progress.hint(self.step(phase));
+            }
+        }
     }
 }
 

@@ -51,8 +51,6 @@ pub(crate) async fn push(
             "cannot push a digest reference",
         ));
     };
-    let text = format!("The push refers to repository [{}]", reference.name());
-    progress.send(Progress::Status { id: None, text }).await;
     let (images, id) = (store.images().clone(), image_id.clone());
     let image = blocking(move || images.get(&id)).await?;
     let host = reference.registry_host();
