@@ -42,7 +42,7 @@ fn blank(name: &str, driver: Driver) -> Result<NetworkRecord> {
 }
 
 /// Nets that others use: this engine's networks and the routes of the host.
-fn in_use(state: &mut State) -> Result<Vec<Ipv4Net>> {
+pub(crate) fn in_use(state: &mut State) -> Result<Vec<Ipv4Net>> {
     let routes = state
         .route
         .routes()
@@ -181,6 +181,7 @@ pub(crate) fn create(
     if let Some(network) = state.networks.get_mut(&record.id) {
         network.bridge = index;
     }
+    state.pass_dockers_policy(names);
     Ok(record)
 }
 
@@ -321,6 +322,7 @@ pub(crate) fn remove(
         // Others removed some of our rules: the watcher puts them back, without this network.
         tracing::debug!("{e}");
     }
+    state.pass_dockers_policy(names);
     bridge::remove(&mut state.route, &record.bridge)?;
     Ok(record)
 }

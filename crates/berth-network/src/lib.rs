@@ -21,6 +21,7 @@ mod claim;
 mod conntrack;
 mod create;
 mod dns;
+mod forward_policy;
 mod names;
 mod netlink;
 mod netns;

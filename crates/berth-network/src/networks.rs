@@ -14,7 +14,7 @@ use crate::route::Route;
 use crate::sandbox::Sandbox;
 use crate::state::{Fresh, Room, State, isolated, ruleset};
 use crate::watch::Watch;
-use crate::{Error, Result, attach, bridge, create, open, publish, repair, veth};
+use crate::{Error, Result, attach, bridge, create, forward_policy, open, publish, repair, veth};
 
 /// All networks of one engine. Every call blocks and may be made from any thread.
 #[derive(Debug)]
@@ -288,6 +288,13 @@ impl Networks {
         Ok(())
     }
 
+    /// Chains of the host's firewall (`family table chain`) whose policy drops what is forwarded: published ports are reached
+    /// from other machines, and other machines from containers, only as far as rules of these chains accept it.
+    pub fn forbidding_chains(&self) -> Vec<String> {
+        let mut state = self.inner.state();
+        forward_policy::forbidding(&mut state.nft).unwrap_or_default()
+    }
+
     /// Ends background work. Sandboxes in use, and then bridges and rules, stay for the next engine; if none is, all kernel
     /// objects of this instance go. Also done by drop.
     pub fn shutdown(&self) {
@@ -318,6 +325,9 @@ impl Networks {
             .collect();
         for name in bridges {
             bridge::remove(&mut state.route, &name)?;
+        }
+        if let Err(e) = forward_policy::ensure(&mut state.nft, &self.inner.names, &[]) {
+            tracing::warn!("rules beside dockerd's stay: {e}");
         }
         state.commit(ruleset(&self.inner.names).remove())?;
         self.inner

@@ -12,6 +12,7 @@ use crate::proxy::Doors;
 use crate::record::{Driver, Endpoint, Existing, SandboxRecord};
 use crate::route::{Links, Route};
 use crate::state::{Member, Room, State, Veth};
+use crate::subnet::overlap;
 use crate::{Error, Result, create, repair, veth};
 
 /// MTU in bytes where no default route says.
@@ -96,9 +97,42 @@ fn follow_options(
             veth::remove(&mut state.route, &record.bridge);
         }
     }
+    if options.bip.is_none()
+        && let Err(e) = avoid_others(state, record, names, options)
+    {
+        tracing::warn!("{}", crate::background::with_cause(&e));
+    }
     if record.bridge != names.default_bridge {
         record.bridge.clone_from(&names.default_bridge);
     }
+}
+
+/// While no engine ran, others may have taken the subnet (dockerd takes the same ones): with two routes the kernel would send
+/// our containers' packets to theirs.
+fn avoid_others(
+    state: &mut State,
+    record: &mut crate::NetworkRecord,
+    names: &Names,
+    options: &NetworkOptions,
+) -> Result<()> {
+    let Some(subnet) = record.subnet.filter(|_| options.bridge_name.is_none()) else {
+        return Ok(());
+    };
+    let on = |e: io::Error| Error::kernel("list the routes of the host", e);
+    let own = state.route.link(&names.default_bridge).map_err(on)?;
+    let routes = state.route.routes().map_err(on)?;
+    let taken = routes.iter().any(|(net, link)| {
+        net.prefix_len() > 0 && (link.is_none() || *link != own) && overlap(net, &subnet)
+    });
+    if taken {
+        tracing::warn!("others use {subnet} by now: the default network gets another subnet");
+        let used = create::in_use(state)?;
+        let free = crate::subnet::free(&options.pools, &used)?;
+        record.gateway = free.hosts().next();
+        record.subnet = Some(free);
+        veth::remove(&mut state.route, &record.bridge);
+    }
+    Ok(())
 }
 
 /// Takes over a sandbox and those of its endpoints whose networks are there. False if it is gone.

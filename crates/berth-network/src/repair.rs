@@ -22,6 +22,7 @@ pub(crate) fn all(state: &mut State, names: &Names, options: &NetworkOptions) ->
     }
     // Rules first: nothing is reachable that should not be, not even for the time that the bridges take.
     state.replace_rules(names, options)?;
+    state.pass_dockers_policy(names);
     let ids: Vec<String> = state
         .networks
         .values()

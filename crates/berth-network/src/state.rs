@@ -226,6 +226,19 @@ impl State {
         })
     }
 
+    /// Lets packets of our bridges pass dockerd's policy: [`crate::forward_policy`]. Failing costs no more than that.
+    pub(crate) fn pass_dockers_policy(&mut self, names: &Names) {
+        let bridges: Vec<_> = self
+            .networks
+            .values()
+            .filter(|n| n.record.driver == Driver::Bridge)
+            .map(|n| n.record.bridge.clone())
+            .collect();
+        if let Err(e) = crate::forward_policy::ensure(&mut self.nft, names, &bridges) {
+            tracing::warn!("containers may be cut off by the policy of dockerd: {e}");
+        }
+    }
+
     /// Rules for all networks and endpoints, in the place of what is there.
     pub(crate) fn replace_rules(&mut self, names: &Names, options: &NetworkOptions) -> Result<()> {
         let networks: Vec<_> = self

@@ -14,7 +14,7 @@ use crate::netlink::{Message, Netlink, attributes, errno, messages};
 use crate::networks::Inner;
 use crate::nft::message::table_of;
 use crate::record::Driver;
-use crate::{Error, Result, background, repair};
+use crate::{Error, Result, background, forward_policy, repair};
 
 /// `NFNLGRP_NFTABLES`.
 const RULES: u32 = 7;
@@ -25,6 +25,10 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_DELADDR: u16 = 21;
 const IFLA_IFNAME: u16 = 3;
+/// `NFT_MSG_*`.
+const NEW_CHAIN: u16 = 3;
+const DEL_CHAIN: u16 = 5;
+const DEL_RULE: u16 = 8;
 const IFF_UP: u32 = 1;
 /// Time between two repairs, in milliseconds: whoever deletes in a loop gets no engine that does nothing else.
 const PAUSE: i64 = 100;
@@ -110,6 +114,15 @@ struct Heard {
     links: bool,
 }
 
+/// What was told.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// Something of ours is gone.
+    loss: bool,
+    /// The host's policy for what is forwarded may have changed.
+    policy: bool,
+}
+
 impl Ear {
     fn listen(self) {
         let mut retry = false;
@@ -124,13 +137,21 @@ impl Ear {
             if heard.stop {
                 return;
             }
-            if !self.is_loss(&heard) && !retry {
+            let found = self.read(&heard);
+            if found == Found::default() && !retry {
                 continue;
             }
             let Some(inner) = self.inner.upgrade() else {
                 return;
             };
-            retry = !self.repair(&inner);
+            if found.loss || retry {
+                retry = !self.repair(&inner);
+            } else {
+                let mut state = inner.state();
+                if !state.closed {
+                    state.pass_dockers_policy(&inner.names);
+                }
+            }
             drop(inner);
             if self.pause() {
                 return;
@@ -162,16 +183,28 @@ impl Ear {
         matches!(poll(&mut stop, Some(&time(PAUSE))), Ok(n) if n > 0)
     }
 
-    /// Reads what there is; true if some of it tells of a loss.
-    fn is_loss(&self, heard: &Heard) -> bool {
-        let mut lost = false;
+    /// Reads what there is.
+    fn read(&self, heard: &Heard) -> Found {
+        let mut found = Found::default();
         if heard.rules {
-            lost |= any(&self.rules, |m| self.is_rule_loss(m));
+            let mut policy = false;
+            found.loss |= any(&self.rules, |m| {
+                policy |= self.is_policy(m);
+                self.is_rule_loss(m)
+            });
+            found.policy = policy;
         }
         if heard.links {
-            lost |= any(&self.links, |m| self.is_link_loss(m));
+            found.loss |= any(&self.links, |m| self.is_link_loss(m));
         }
-        lost
+        found
+    }
+
+    /// A chain made, changed or removed, or a rule removed, where dockerd keeps its policy.
+    fn is_policy(&self, message: Message<'_>) -> bool {
+        message.port != self.own_port
+            && matches!(message.kind & 0xff, NEW_CHAIN | DEL_CHAIN | DEL_RULE)
+            && table_of(message.kind, message.payload()).is_some_and(forward_policy::is_about)
     }
 
     /// Any change of our tables that is not our own.
@@ -246,7 +279,7 @@ fn time(milliseconds: i64) -> Timespec {
 }
 
 /// Reads one datagram; true if `what` holds for a message in it, or if some were lost.
-fn any(socket: &Netlink, what: impl Fn(Message<'_>) -> bool) -> bool {
+fn any(socket: &Netlink, what: impl FnMut(Message<'_>) -> bool) -> bool {
     match socket.receive() {
         Ok(datagram) => messages(&datagram).any(what),
         // ENOBUFS: more was said than we could hear.

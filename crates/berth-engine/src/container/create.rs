@@ -179,6 +179,17 @@ fn check_runtime(engine: &Engine, prepared: &Prepared) -> Result<()> {
     )))
 }
 
+/// A port that others do not reach should not be a riddle.
+fn forbidden_forwarding(engine: &Engine) -> Option<String> {
+    let chains = engine.0.networks.forbidding_chains();
+    (!chains.is_empty()).then(|| {
+        format!(
+            "The host's firewall drops forwarded packets by policy ({}): published ports are reached from this host, and from other machines only as far as its rules accept them.",
+            chains.join(", ")
+        )
+    })
+}
+
 fn make(
     engine: &Engine,
     id: &str,
@@ -191,8 +202,11 @@ fn make(
         host,
         networks,
         mut mounts,
-        warnings,
+        mut warnings,
     } = prepared;
+    if host.publish_all_ports || host.port_bindings.as_ref().is_some_and(|p| !p.is_empty()) {
+        warnings.extend(forbidden_forwarding(engine));
+    }
     let mut undo = Undo::new();
     let snapshots = engine.0.store.snapshots();
     undo.push({

@@ -336,6 +336,23 @@ impl Table<'_> {
         });
     }
 
+    /// A rule at the end of a chain with words that those see who list it.
+    pub(crate) fn noted_rule(
+        &mut self,
+        chain: &str,
+        comment: &str,
+        fill: impl FnOnce(&mut Rule<'_, '_>),
+    ) {
+        let table = self.name;
+        let subject = format!("a rule of chain {chain}");
+        self.batch.push(Verb::NewRule, self.family, subject, |a| {
+            a.text(1, table)
+                .text(2, chain)
+                .nest(4, |list| fill(&mut Rule(list)))
+                .bytes(7, &super::listing::note(comment));
+        });
+    }
+
     /// A set of keys.
     pub(crate) fn set(&mut self, name: &str, types: &[Type]) {
         self.keyed(name, 0, types, None);

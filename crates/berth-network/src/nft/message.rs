@@ -9,7 +9,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use crate::netlink::{HEADER, Netlink};
 
 /// `NFNL_SUBSYS_NFTABLES`.
-const SUBSYSTEM: u16 = 10;
+pub(crate) const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NESTED: u16 = 0x8000;
@@ -21,6 +21,7 @@ pub(crate) enum Family {
     Inet = 1,
     Ipv4 = 2,
     Bridge = 7,
+    Ipv6 = 10,
 }
 
 /// What a message does (`NFT_MSG_*`).
@@ -30,6 +31,7 @@ pub(crate) enum Verb {
     DelTable = 2,
     NewChain = 3,
     NewRule = 6,
+    DelRule = 8,
     NewSet = 9,
     NewElements = 12,
     DelElements = 14,
@@ -146,7 +148,7 @@ impl Batch {
         fill: impl FnOnce(&mut Attributes<'_>),
     ) {
         let flags = match verb {
-            Verb::DelTable | Verb::DelElements => NLM_F_REQUEST,
+            Verb::DelTable | Verb::DelRule | Verb::DelElements => NLM_F_REQUEST,
             Verb::NewRule => NLM_F_REQUEST | NLM_F_CREATE | NLM_F_APPEND,
             _ => NLM_F_REQUEST | NLM_F_CREATE,
         };
@@ -185,6 +187,31 @@ impl Nft {
     /// Identifies our own changes in notifications.
     pub(crate) fn port(&self) -> u32 {
         self.0.port()
+    }
+
+    pub(super) fn socket(&self) -> &Netlink {
+        &self.0
+    }
+
+    /// A question, and the number that its answers carry.
+    pub(super) fn request(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        family: Family,
+        fill: impl FnOnce(&mut Attributes<'_>),
+    ) -> (Vec<u8>, u32) {
+        let mut batch = Batch {
+            bytes: Vec::with_capacity(128),
+            starts: Vec::new(),
+            subjects: Vec::new(),
+        };
+        batch.header(kind, flags, family as u8, 0, String::new());
+        fill(&mut Attributes(&mut batch.bytes));
+        batch.close();
+        let number = self.0.next_sequence();
+        batch.bytes[8..12].copy_from_slice(&number.to_ne_bytes());
+        (batch.bytes, number)
     }
 
     /// Makes the changes, all or none; the error comes with the subject of the change that was refused.

@@ -257,6 +257,8 @@ impl Neighbour {
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
         let (name, far) = (link.clone(), format!("{link}f"));
+        // The caller's host may be one of its own.
+        let caller = rustix::thread::gettid();
         let netns = std::thread::spawn(move || {
             let home = netns::current_network().unwrap();
             netns::unshare_network().unwrap();
@@ -266,8 +268,7 @@ impl Neighbour {
             run("ip link set lo up");
             run(&format!("ip addr add {own}/30 dev {far}"));
             run(&format!("ip link set {far} up"));
-            let pid = std::process::id();
-            run(&format!("ip link set {name} netns {pid}"));
+            run(&format!("ip link set {name} netns {caller}"));
             netns::enter_network(home.as_fd()).unwrap();
             run(&format!("ip addr add {host}/30 dev {name}"));
             run(&format!("ip link set {name} up"));
