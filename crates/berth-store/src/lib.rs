@@ -29,6 +29,7 @@ pub mod snapshot;
 mod sources;
 mod store;
 pub mod tree;
+mod verify;
 
 pub use collect::{Collected, Usage};
 pub use content::{BlobInfo, Content, Ingest};
@@ -40,3 +41,4 @@ pub use records::Records;
 pub use snapshot::{Change, ChangeKind, Condemned, MountOptions, RootMount, Snapshots};
 pub use sources::Sources;
 pub use store::{Store, StoreOptions};
+pub use verify::{Damage, Part, Verified};

@@ -8,6 +8,7 @@ mod progress;
 mod prune;
 mod remove;
 mod transfer;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ pub use prune::prune;
 pub use remove::remove;
 use tokio::sync::mpsc;
 pub use transfer::{PullRequest, PushRequest, pull, push};
+pub use verify::verify;
 
 use crate::crossing::blocking;
 use crate::event::Subject;

@@ -27,7 +27,9 @@ pub async fn remove(
 }
 
 fn remove_now(engine: &Engine, name: &str, force: bool, prune: bool) -> Result<Vec<ImageDeleted>> {
-    let image = engine.0.store.images().resolve(name)?;
+    // One that is damaged can go too.
+    let images = engine.0.store.images();
+    let image = images.outline(&images.resolve_id(name)?)?;
     let mut deleted = Vec::new();
     match named(&image, name) {
         // By name: the name goes; the image stays if it has another.

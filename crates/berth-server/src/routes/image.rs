@@ -6,7 +6,7 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use berth_engine::image;
 use berth_spec::docker::ImageSummary;
-use berth_spec::docker::image::{ImagesPruned, SearchResult};
+use berth_spec::docker::image::{ImageVerified, ImagesPruned, SearchResult};
 use http::{HeaderMap, StatusCode};
 
 use super::transfer;
@@ -19,6 +19,7 @@ pub fn routes() -> Router<App> {
         .route("/images/json", get(list))
         .route("/images/search", get(search))
         .route("/images/prune", post(prune))
+        .route("/images/verify", post(verify))
         .route("/images/{*name}", delete(remove).get(read).post(write))
 }
 
@@ -42,6 +43,10 @@ async fn search(State(app): State<App>, query: Query) -> Reply<Json<Vec<SearchRe
 
 async fn prune(State(app): State<App>, query: Query) -> Reply<Json<ImagesPruned>> {
     Ok(Json(image::prune(&app.engine, query.filters()?).await?))
+}
+
+async fn verify(State(app): State<App>, query: Query) -> Reply<Json<Vec<ImageVerified>>> {
+    Ok(Json(image::verify(&app.engine, query.all("names")).await?))
 }
 
 async fn remove(State(app): State<App>, Path(name): Path<String>, query: Query) -> Reply<Response> {

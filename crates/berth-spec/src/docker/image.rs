@@ -129,6 +129,30 @@ wire! {
         pub space_reclaimed: u64,
     }
 
+    /// One line of `POST /images/verify`, which is berth's own: what is on disk of an image was read
+    /// and compared with its digests.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ImageVerified {
+        /// Empty for what belongs to no image: build cache, layers of containers whose image has gone.
+        pub id: String,
+        pub repo_tags: Vec<String>,
+        /// Layers and blobs that were looked at.
+        pub layers: u64,
+        pub blobs: u64,
+        pub damage: Vec<ImageDamage>,
+    }
+
+    /// Something of an image that is not what it should be.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ImageDamage {
+        /// `layer` or `blob`.
+        pub kind: String,
+        /// A layer's diff ID, a blob's digest.
+        pub digest: String,
+        /// What is wrong, in words.
+        pub problem: String,
+    }
+
     /// Answer of `GET /distribution/{name}/json`.
     #[serde(rename_all = "PascalCase")]
     pub struct DistributionInspect {

@@ -123,6 +123,19 @@ impl Images {
 
     /// The image `id`.
     pub fn get(&self, id: &Digest) -> Result<Image> {
+        self.find(id, || self.config(id))
+    }
+
+    /// The image `id` to be removed: where its config cannot be read, with an empty one.
+    pub fn outline(&self, id: &Digest) -> Result<Image> {
+        self.find(id, || Ok(self.config(id).unwrap_or_default()))
+    }
+
+    fn find(
+        &self,
+        id: &Digest,
+        config: impl FnOnce() -> Result<Arc<ImageConfig>>,
+    ) -> Result<Image> {
         let found = self.db.read(|c| {
             let mut statement = c.prepare_cached(SELECT_ONE)?;
             let row = statement
@@ -133,7 +146,7 @@ impl Images {
         let Some((row, names)) = found else {
             return Err(no_such_image(id.as_str()));
         };
-        self.assemble(row, names)
+        assemble(row, names, config()?)
     }
 
     /// All images, in the order in which they came.
@@ -159,7 +172,8 @@ impl Images {
         for row in rows {
             let names = names.remove(&row.id).unwrap_or_default();
             let id = row.id.clone();
-            match self.assemble(row, names) {
+            let config = parse_digest(&id).and_then(|id| self.config(&id));
+            match config.and_then(|config| assemble(row, names, config)) {
                 Ok(image) => images.push(image),
                 // One damaged image must not hide the others.
                 Err(error) => tracing::warn!(image.id = %id, %error, "an image cannot be read"),
@@ -275,35 +289,39 @@ impl Images {
             .insert(id.clone(), config.clone());
         Ok(config)
     }
+}
 
-    fn assemble(&self, row: ImageRow, names: Vec<(String, String)>) -> Result<Image> {
-        let id = parse_digest(&row.id)?;
-        let mut sorted: BTreeMap<&str, Vec<Reference>> = BTreeMap::new();
-        for (kind, name) in &names {
-            if let Ok(reference) = name.parse() {
-                sorted.entry(kind).or_default().push(reference);
-            }
+fn assemble(
+    row: ImageRow,
+    names: Vec<(String, String)>,
+    config: Arc<ImageConfig>,
+) -> Result<Image> {
+    let id = parse_digest(&row.id)?;
+    let mut sorted: BTreeMap<&str, Vec<Reference>> = BTreeMap::new();
+    for (kind, name) in &names {
+        if let Ok(reference) = name.parse() {
+            sorted.entry(kind).or_default().push(reference);
         }
-        let manifest = match (row.manifest_media_type, row.manifest_digest) {
-            (Some(media_type), Some(digest)) => Some(Descriptor::new(
-                media_type,
-                parse_digest(&digest)?,
-                row.manifest_size.unwrap_or(0).unsigned_abs(),
-            )),
-            _ => None,
-        };
-        Ok(Image {
-            config: self.config(&id)?,
-            tags: sorted.remove("tag").unwrap_or_default(),
-            digests: sorted.remove("digest").unwrap_or_default(),
-            size: row.size.unsigned_abs(),
-            parent: row.parent.map(|p| parse_digest(&p)).transpose()?,
-            manifest,
-            last_tagged: row.last_tagged.map(time),
-            added: time(row.added),
-            id,
-        })
     }
+    let manifest = match (row.manifest_media_type, row.manifest_digest) {
+        (Some(media_type), Some(digest)) => Some(Descriptor::new(
+            media_type,
+            parse_digest(&digest)?,
+            row.manifest_size.unwrap_or(0).unsigned_abs(),
+        )),
+        _ => None,
+    };
+    Ok(Image {
+        config,
+        tags: sorted.remove("tag").unwrap_or_default(),
+        digests: sorted.remove("digest").unwrap_or_default(),
+        size: row.size.unsigned_abs(),
+        parent: row.parent.map(|p| parse_digest(&p)).transpose()?,
+        manifest,
+        last_tagged: row.last_tagged.map(time),
+        added: time(row.added),
+        id,
+    })
 }
 
 /// A row of the table `image`, with the size of its layers.

@@ -14,22 +14,27 @@ impl Images {
     /// The image that `text` names: `name[:tag]`, `name[:tag]@digest`, an ID or a beginning of one,
     /// with or without `sha256:`.
     pub fn resolve(&self, text: &str) -> Result<Image> {
+        self.get(&self.resolve_id(text)?)
+    }
+
+    /// The same, for an image of which nothing else may be readable.
+    pub fn resolve_id(&self, text: &str) -> Result<Digest> {
         if let Some(id) = whole_id(text) {
-            return self.get(&id).map_err(|e| match e.kind() {
-                ErrorKind::NotFound => no_such_image(text),
-                _ => e,
-            });
+            if !self.is_known(&id)? {
+                return Err(no_such_image(text));
+            }
+            return Ok(id);
         }
         let reference = text.parse::<Reference>();
         if let Ok(reference) = &reference
             && let Some(id) = self.find_name(reference)?
         {
-            return self.get(&id);
+            return Ok(id);
         }
         if let Some(prefix) = id_prefix(text)
             && let Some(id) = self.find_prefix(text, prefix)?
         {
-            return self.get(&id);
+            return Ok(id);
         }
         match reference {
             Ok(reference) => Err(no_such_image(&reference.or_latest().familiar())),
@@ -57,6 +62,13 @@ impl Images {
             (None, Some(digest)) => self.find_named_id(&name, digest),
             (None, None) => Ok(None),
         }
+    }
+
+    fn is_known(&self, id: &Digest) -> Result<bool> {
+        self.db.read(|c| {
+            c.prepare_cached("SELECT 1 FROM image WHERE id = ?1")?
+                .exists([id.as_str()])
+        })
     }
 
     /// `name@ID`: the image `ID`, if it has a name in that repository.

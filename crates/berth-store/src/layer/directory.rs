@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use berth_sys::root::RootFd;
@@ -132,8 +133,7 @@ impl Writer<'_> {
         let thing = match &node.kind {
             Kind::Directory { .. } => Thing::Directory,
             Kind::File { size, data } => {
-                content = self
-                    .content(*data)
+                content = content_at(&self.tar, self.side.as_ref(), *data)
                     .map_err(|e| Error::io("cannot read the layer's tar", e))?
                     .take(*size);
                 Thing::File(&mut content)
@@ -148,16 +148,32 @@ impl Writer<'_> {
         };
         self.placer.place(path, &attributes, thing)
     }
+}
 
-    fn content(&self, data: Data) -> io::Result<Box<dyn Read>> {
-        let (file, block) = match (data, &self.side) {
-            (Data::Tar(block), _) => (&self.tar, block),
-            (Data::Side(block), Some(side)) => (side, block),
-            _ => return Ok(Box::new(io::empty())),
-        };
-        let mut file = file.try_clone()?;
-        file.seek(SeekFrom::Start(block * BLOCK))?;
-        Ok(Box::new(file))
+/// What a file of the layer holds, from its begin on.
+pub(super) fn content_at(tar: &File, side: Option<&File>, data: Data) -> io::Result<Box<dyn Read>> {
+    let (file, block) = match (data, side) {
+        (Data::Tar(block), _) => (tar, block),
+        (Data::Side(block), Some(side)) => (side, block),
+        _ => return Ok(Box::new(io::empty())),
+    };
+    Ok(Box::new(At {
+        file: file.try_clone()?,
+        position: block * BLOCK,
+    }))
+}
+
+/// Reads from a place of a file, whatever others do with its position.
+struct At {
+    file: File,
+    position: u64,
+}
+
+impl Read for At {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buffer, self.position)?;
+        self.position += n as u64;
+        Ok(n)
     }
 }
 

@@ -62,8 +62,8 @@ pub(super) fn import(
 }
 
 /// The directory where a layer is put together; removed unless it was published.
-struct Staging {
-    dir: PathBuf,
+pub(super) struct Staging {
+    pub(super) dir: PathBuf,
 }
 
 /// What one pass over the stream found.
@@ -77,7 +77,7 @@ struct Incoming {
 }
 
 impl Staging {
-    fn new(layers: &Layers) -> Result<Staging> {
+    pub(super) fn new(layers: &Layers) -> Result<Staging> {
         let dir = layers.dir().join("new").join(durable::unique_name()?);
         durable::make_dir(&dir)?;
         Ok(Staging { dir })
@@ -137,9 +137,9 @@ impl Drop for Staging {
     }
 }
 
-/// Reads the tar through `tee` to its end and builds the tree.
-fn index(tee: &mut Tee<'_, '_>, side: &mut Side, limits: Limits) -> Result<Builder> {
-    let mut reader = TarReader::new(tee);
+/// Reads the tar to its end and builds the tree.
+pub(super) fn index(tar: impl Read, side: &mut Side, limits: Limits) -> Result<Builder> {
+    let mut reader = TarReader::new(tar);
     let mut builder = Builder::new(limits);
     while let Some(entry) = reader.next()? {
         let data = if entry.size == 0 {
@@ -177,14 +177,14 @@ impl Read for Tee<'_, '_> {
 }
 
 /// Sparse files, expanded one after the other; holes stay holes.
-struct Side {
+pub(super) struct Side {
     path: PathBuf,
     file: Option<File>,
     end: u64,
 }
 
 impl Side {
-    fn at(path: PathBuf) -> Side {
+    pub(super) fn at(path: PathBuf) -> Side {
         Side {
             path,
             file: None,
@@ -213,7 +213,7 @@ impl Side {
 
     /// Takes the content of the file at the end of a tar that stops in the middle of a block: the
     /// kernel reads whole blocks.
-    fn take_torn(&mut self, tree: &mut Tree, tar: &File, size: u64) -> Result<()> {
+    pub(super) fn take_torn(&mut self, tree: &mut Tree, tar: &File, size: u64) -> Result<()> {
         let whole = size / BLOCK;
         if size == whole * BLOCK {
             return Ok(());
@@ -258,7 +258,7 @@ impl Side {
     }
 
     /// The length of the file, once it is on disk.
-    fn finish(self) -> Result<Option<u64>> {
+    pub(super) fn finish(self) -> Result<Option<u64>> {
         let Some(file) = self.file else {
             return Ok(None);
         };

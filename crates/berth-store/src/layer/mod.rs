@@ -22,6 +22,7 @@ mod import;
 pub(crate) mod mapped;
 mod mounts;
 pub(crate) mod pipe;
+mod recheck;
 mod sink;
 
 use std::fs::File;
@@ -240,6 +241,12 @@ impl Layers {
             .collect()
     }
 
+    /// Reads all that is kept of a layer and compares it with what its diff ID stands for; answers
+    /// what is wrong.
+    pub(crate) fn recheck(&self, diff_id: &Digest) -> Result<Option<String>> {
+        recheck::recheck(self, diff_id)
+    }
+
     /// The layer as a directory to be stacked.
     pub(crate) fn mounted(&self, diff_id: &Digest) -> Result<Arc<Mounted>> {
         self.0
@@ -287,6 +294,15 @@ impl Layers {
     }
 
     fn how_to_stack(&self, diff_id: &Digest) -> Result<(LayerForm, Stacking)> {
+        let (form, stacking) = self.record(diff_id)?;
+        if form == LayerForm::Erofs && self.mounting() == LayerMounting::Directory {
+            return Err(mounts::needs_erofs(diff_id));
+        }
+        Ok((form, stacking))
+    }
+
+    /// What the database says of a layer.
+    fn record(&self, diff_id: &Digest) -> Result<(LayerForm, Stacking)> {
         let row = self.0.db.read(|c| {
             c.prepare_cached("SELECT form, stacking FROM layer WHERE diff_id = ?")?
                 .query_row([diff_id.as_str()], |row| {
@@ -295,13 +311,9 @@ impl Layers {
                 .optional()
         })?;
         let (form, stacking) = row.ok_or_else(|| not_found(diff_id))?;
-        let form = LayerForm::parse(&form);
-        if form == LayerForm::Erofs && self.mounting() == LayerMounting::Directory {
-            return Err(mounts::needs_erofs(diff_id));
-        }
         let stacking = serde_json::from_str(&stacking)
             .map_err(|e| Error::invalid(format!("record of layer {diff_id}: {e}")))?;
-        Ok((form, stacking))
+        Ok((LayerForm::parse(&form), stacking))
     }
 
     /// Makes the layer put together in `staging` visible. Another import of the same layer may have

@@ -146,6 +146,9 @@ fn look(
             layer.diff_id
         })
         .collect();
+    for diff_id in &diff_ids {
+        assert_eq!(layers_.recheck(diff_id).unwrap(), None, "{mounting:?}");
+    }
     let (mut viewed, mut written) = (Vec::new(), Vec::new());
     let view = snapshots.view(&diff_ids).unwrap();
     listing(&path(&view), "", &mut viewed);

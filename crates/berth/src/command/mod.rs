@@ -46,6 +46,7 @@ mod tag;
 mod top;
 mod unpause;
 mod update;
+mod verify;
 mod version;
 mod volume;
 mod wait;
@@ -371,6 +372,10 @@ pub static ENTRIES: &[Entry] = &[
     verb::<tag::Tag>(
         &["image tag", "tag"],
         "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+    ),
+    verb::<verify::Verify>(
+        &["image verify"],
+        "Compare everything on disk of one or more images (default: all) with its digests",
     ),
     verb::<top::Top>(
         &["container top", "top"],
