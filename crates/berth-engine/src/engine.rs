@@ -9,6 +9,7 @@ use berth_distribution::Client;
 use berth_network::{NetworkOptions, Networks};
 use berth_runtime::cgroup::{Cgroups, Layout};
 use berth_runtime::launcher::Launcher;
+use berth_runtime::task::RuntimeProgram;
 use berth_spec::docker::config::{LogConfig, Ulimit};
 use berth_store::tree::Extractor;
 use berth_store::{Store, StoreOptions};
@@ -63,8 +64,10 @@ pub struct EngineOptions {
     pub shm_size: u64,
     /// `--init`: every container that does not say otherwise has an init.
     pub init: bool,
-    /// Further OCI runtimes by name (`--add-runtime`), with the path of their binary.
-    pub runtimes: BTreeMap<String, PathBuf>,
+    /// Further OCI runtimes by name (`--add-runtime`).
+    pub runtimes: BTreeMap<String, RuntimeProgram>,
+    /// The runtime of containers that name none; berth's own where it is empty.
+    pub default_runtime: String,
     /// Proxy variables (`HTTP_PROXY` …) shown by `info`.
     pub proxies: BTreeMap<String, String>,
     /// Version of the program, shown by `version` and `info`.
@@ -82,7 +85,7 @@ pub(crate) struct Settings {
     pub dns_search: Vec<String>,
     pub dns_options: Vec<String>,
     pub labels: Vec<String>,
-    pub runtimes: BTreeMap<String, PathBuf>,
+    pub runtimes: BTreeMap<String, RuntimeProgram>,
     pub proxies: BTreeMap<String, String>,
     pub version: String,
     pub commit: String,
@@ -352,6 +355,10 @@ fn defaults(options: &EngineOptions, cgroup_v2: bool) -> Defaults {
         },
         cgroup_v2,
         init: options.init,
+        runtime: match options.default_runtime.as_str() {
+            "" => "berth".to_owned(),
+            runtime => runtime.to_owned(),
+        },
     }
 }
 

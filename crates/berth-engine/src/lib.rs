@@ -34,6 +34,7 @@ mod time;
 mod undo;
 pub mod volume;
 
+pub use berth_runtime::task::RuntimeProgram;
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, ErrorKind, Result};
 pub use filters::Filters;

@@ -255,6 +255,7 @@ fn start(engine: &Engine, request: StepRequest, stream: OwnedFd) -> Result<Start
         sources,
         open_stdin: false,
         stdin_once: false,
+        runtime: None,
         log: Target {
             file: None,
             forward: None,

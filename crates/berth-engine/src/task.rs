@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use berth_runtime::launcher::Launcher;
 use berth_runtime::task::{
-    AttachOptions, Event, Events, ExecSpec, ExitStatus, LogSpec, Reconnected, TaskFds, TaskSpec,
+    AttachOptions, Event, Events, ExecSpec, ExitStatus, LogSpec, Reconnected, RuntimeProgram,
+    TaskFds, TaskSpec,
 };
 use berth_spec::oci::runtime::{Process, Spec};
 use jiff::Timestamp;
@@ -59,6 +60,8 @@ pub(crate) struct TaskRequest {
     pub userns: Option<OwnedFd>,
     /// Detached mounts or `O_PATH` handles, by position in the document's mounts.
     pub sources: Vec<(usize, OwnedFd)>,
+    /// Another OCI runtime than berth's own.
+    pub runtime: Option<RuntimeProgram>,
     pub open_stdin: bool,
     pub stdin_once: bool,
     pub log: Target,
@@ -145,6 +148,7 @@ impl Tasks {
             stdin_once: request.stdin_once,
             log,
             forward: request.log.forward,
+            runtime: request.runtime,
             wait_for_start: false,
         };
         let attach = request

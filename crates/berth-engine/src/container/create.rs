@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::plan::{self, MountKind, MountRecord, NetworkMode, Prepared};
 use super::record::{Container, Life, Record};
-use super::{init, names, volumes};
+use super::{foreign, init, names, volumes};
 use crate::crossing::blocking;
 use crate::event::Subject;
 use crate::undo::Undo;
@@ -166,17 +166,7 @@ fn check_runtime(engine: &Engine, prepared: &Prepared) -> Result<()> {
     if prepared.host.init == Some(true) {
         init::find()?;
     }
-    if matches!(runtime, "berth" | "runc" | "io.containerd.runc.v2") {
-        return Ok(());
-    }
-    if engine.0.settings.runtimes.contains_key(runtime) {
-        return Err(Error::not_implemented(format!(
-            "cannot run a container by the runtime {runtime}: only berth's own is used by this version"
-        )));
-    }
-    Err(Error::invalid(format!(
-        "unknown or invalid runtime name: {runtime}"
-    )))
+    foreign::find(runtime, &engine.0.settings.runtimes).map(drop)
 }
 
 /// A port that others do not reach should not be a riddle.

@@ -16,7 +16,7 @@ use super::plan::{JoinedMode, NetworkMode, SecurityOptions, linux_resources, rli
 use super::record::{Attaching, Container, Record};
 use super::sandbox::Joined;
 use super::sources::Handles;
-use super::{device, host_files, init, profile, sandbox, sources};
+use super::{device, foreign, host_files, init, profile, sandbox, sources};
 use crate::task::{Task, TaskRequest};
 use crate::undo::Undo;
 use crate::volume::registry::make_dir;
@@ -59,6 +59,7 @@ pub(super) fn launch(
     }
     drop(inside);
     let sources = handles.place(&spec);
+    let runtime = foreign::find(&record.host.runtime, &engine.0.settings.runtimes)?;
     let log = log_driver::target(&record, &engine.container_dir(&record.id))?;
     let dir = engine.task_dir(&record.id);
     make_dir(&dir, 0o700)?;
@@ -77,6 +78,7 @@ pub(super) fn launch(
         sources,
         open_stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,
+        runtime,
         log,
         attaching,
     })?;

@@ -9,6 +9,7 @@ mod create;
 mod device;
 pub(crate) mod exit;
 mod export;
+mod foreign;
 pub(crate) mod health;
 pub(crate) mod host_files;
 mod init;

@@ -77,7 +77,7 @@ pub async fn info(engine: &Engine) -> Result<SystemInfo> {
         labels: settings.labels.clone(),
         server_version: settings.version.clone(),
         runtimes: runtimes(engine),
-        default_runtime: "berth".to_owned(),
+        default_runtime: engine.0.defaults.runtime.clone(),
         swarm: SwarmInfo {
             local_node_state: "inactive".to_owned(),
             ..SwarmInfo::default()
@@ -121,9 +121,9 @@ fn runtimes(engine: &Engine) -> BTreeMap<String, RuntimeInfo> {
         path: "berth".to_owned(),
         ..RuntimeInfo::default()
     };
-    let others = engine.0.settings.runtimes.iter().map(|(name, path)| {
+    let others = engine.0.settings.runtimes.iter().map(|(name, program)| {
         let info = RuntimeInfo {
-            path: path.display().to_string(),
+            path: program.path.display().to_string(),
             ..RuntimeInfo::default()
         };
         (name.clone(), info)

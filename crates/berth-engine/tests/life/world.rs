@@ -97,6 +97,7 @@ async fn open(dir: &Path, forked: Forked) -> Engine {
         shm_size: 0,
         init: false,
         runtimes: BTreeMap::new(),
+        default_runtime: String::new(),
         proxies: BTreeMap::new(),
         version: "0".to_owned(),
         commit: String::new(),

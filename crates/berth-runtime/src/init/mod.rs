@@ -91,6 +91,24 @@ pub(crate) struct Started {
     executing: bool,
 }
 
+impl Started {
+    /// A process that somebody else started for us, and whose program runs.
+    pub fn elsewhere(pid: Pid, terminal: Option<OwnedFd>) -> Result<Self> {
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+            .context(|| format!("process {pid}"))?;
+        // Its other end is closed: there is nothing more to hear.
+        let (channel, _) = message::pair()?;
+        Ok(Self {
+            pid,
+            pidfd,
+            terminal,
+            warnings: Vec::new(),
+            channel,
+            executing: true,
+        })
+    }
+}
+
 /// Starts a container's first process. When this returns its program runs, or it waits at its gate.
 /// On an error nothing of it is left.
 pub(crate) fn start(world: &World, start: Start<'_>) -> Result<Started> {

@@ -62,7 +62,11 @@ impl Launcher {
     /// 127 and 126.
     pub fn spawn(&self, mut task: TaskSpec, fds: TaskFds) -> Result<Task> {
         // Compiled here, once for all containers that ask for the same, and not in each shim.
-        let filter = self.filters.compile(&mut task.spec)?;
+        let filter = match task.runtime {
+            None => self.filters.compile(&mut task.spec)?,
+            // It reads the profile itself.
+            Some(_) => None,
+        };
         let dir = task.dir.clone();
         let request = Request::Spawn(Box::new(Spawn {
             task,

@@ -6,6 +6,7 @@ use berth_spec::oci::runtime::NamespaceKind;
 use rustix::event::PollFlags;
 use rustix::process::Pid;
 
+use super::foreign;
 use super::protocol::{self, Reply};
 use super::session::{Part, Session, Wanted};
 use super::start::Container;
@@ -54,21 +55,24 @@ impl Exec {
             stderr: spec.attach.stderr,
         };
         let (mut session, stdio) = Session::new(wanted, None)?;
-        let mut started = init::exec::start(
-            world,
-            init::exec::Exec {
-                process: &spec.process,
-                filter: container.filter.as_ref(),
-                container: container.target(),
-                pid_namespace: container.pids.as_ref().map(AsFd::as_fd),
-                own_user: container.has(NamespaceKind::User),
-                own_time: container.has(NamespaceKind::Time),
-                cgroup: &container.cgroup,
-                stdio,
-                bound_to_parent: true,
-                preserve_fds: 0,
-            },
-        )?;
+        let mut started = match foreign::of(&container.task) {
+            Some(foreign) => foreign.exec(&spec.process, stdio)?,
+            None => init::exec::start(
+                world,
+                init::exec::Exec {
+                    process: &spec.process,
+                    filter: container.filter.as_ref(),
+                    container: container.target(),
+                    pid_namespace: container.pids.as_ref().map(AsFd::as_fd),
+                    own_user: container.has(NamespaceKind::User),
+                    own_time: container.has(NamespaceKind::Time),
+                    cgroup: &container.cgroup,
+                    stdio,
+                    bound_to_parent: true,
+                    preserve_fds: 0,
+                },
+            )?,
+        };
         started.channel.set_nonblocking()?;
         if let Some(master) = started.terminal.take() {
             session.set_terminal(master)?;

@@ -6,6 +6,7 @@
 
 mod client;
 mod exec;
+mod foreign;
 mod forward;
 mod log;
 mod poll;

@@ -12,6 +12,7 @@ use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use super::exec::{Exec, Execs};
+use super::foreign;
 use super::poll::Interests;
 use super::protocol::{self, Notice, Reply, Request, Status, length};
 use super::session::{Part, Session};
@@ -363,6 +364,10 @@ impl<'w> Shim<'w> {
             let _ = self.container.cgroup.kill_all();
         }
         self.main.end();
+        if let Some(foreign) = foreign::of(&self.container.task) {
+            // Whoever hears of the end may remove the directory that it keeps its state in.
+            foreign.delete();
+        }
         self.container.status.exit = Some(status);
         if self.subscribers.is_empty() {
             // Nobody heard how they ended, and we shall not be there to be asked. Without the file they

@@ -5,11 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use berth_spec::oci::runtime::{NamespaceKind, Status as OciStatus};
+use berth_spec::oci::runtime::{Hooks, NamespaceKind, Status as OciStatus};
 use berth_sys::root::RootFd;
 use berth_sys::socket;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 
+use super::foreign;
 use super::log::Log;
 use super::protocol::{Spawn, Status};
 use super::session::{Session, Wanted};
@@ -212,27 +213,39 @@ fn begin(
     for (socket, options) in received.attach.into_iter().zip(&request.attach) {
         session.attach(socket, *options, terminal);
     }
-    let mut started = init::start(
-        world,
-        init::Start {
-            id: &task.id,
-            spec: &task.spec,
-            bundle: &task.dir,
-            filter: request.filter.as_ref(),
-            root: received.root,
-            given: received.given,
-            sources: received.sources,
-            cgroup,
-            stdio,
-            gate: if task.wait_for_start {
-                Gate::Parent
-            } else {
-                Gate::Open
+    let mut started = match foreign::of(task) {
+        Some(foreign) => foreign.start(
+            world,
+            foreign::Parts {
+                root: received.root,
+                given: received.given,
+                sources: received.sources,
+                stdio,
+                cgroup,
             },
-            bound_to_parent: true,
-            preserve_fds: 0,
-        },
-    )?;
+        )?,
+        None => init::start(
+            world,
+            init::Start {
+                id: &task.id,
+                spec: &task.spec,
+                bundle: &task.dir,
+                filter: request.filter.as_ref(),
+                root: received.root,
+                given: received.given,
+                sources: received.sources,
+                cgroup,
+                stdio,
+                gate: if task.wait_for_start {
+                    Gate::Parent
+                } else {
+                    Gate::Open
+                },
+                bound_to_parent: true,
+                preserve_fds: 0,
+            },
+        )?,
+    };
     let pid = started.pid.as_raw_pid();
     let finished = finish(&mut started, &mut session, task, cgroup);
     match finished {
@@ -247,6 +260,9 @@ fn begin(
                 rustix::process::Pid::from_raw(pid),
                 rustix::process::WaitOptions::empty(),
             );
+            if let Some(foreign) = foreign::of(task) {
+                foreign.delete();
+            }
             Err(error)
         }
     }
@@ -278,9 +294,14 @@ fn finish(
     })
 }
 
+/// The hooks that we run: another runtime runs them itself.
+fn own_hooks(task: &TaskSpec) -> Option<&Hooks> {
+    task.spec.hooks.as_ref().filter(|_| task.runtime.is_none())
+}
+
 /// A failing hook of this point is told and changes nothing.
 pub(super) fn poststart(task: &TaskSpec, pid: i32, warnings: &mut Vec<String>) {
-    let Some(hooks) = &task.spec.hooks else {
+    let Some(hooks) = own_hooks(task) else {
         return;
     };
     let state = hooks::state(
@@ -297,7 +318,7 @@ pub(super) fn poststart(task: &TaskSpec, pid: i32, warnings: &mut Vec<String>) {
 
 /// Runs what is to be run when nothing of the container is left.
 pub(super) fn poststop(task: &TaskSpec) {
-    let Some(hooks) = &task.spec.hooks else {
+    let Some(hooks) = own_hooks(task) else {
         return;
     };
     let state = hooks::state(&task.spec, &task.id, OciStatus::Stopped, None, &task.dir);

@@ -44,8 +44,19 @@ pub struct TaskSpec {
     /// Who gets every line, too.
     #[serde(default)]
     pub forward: Option<ForwardSpec>,
+    /// Another OCI runtime, which is driven by its command line.
+    #[serde(default)]
+    pub runtime: Option<RuntimeProgram>,
     /// Set everything up, but run the program only when [`Task::start`] says so.
     pub wait_for_start: bool,
+}
+
+/// A program with runc's command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeProgram {
+    pub path: PathBuf,
+    /// Before everything else.
+    pub args: Vec<String>,
 }
 
 /// What a start needs of descriptors. All are closed on this side when the call returns.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use berth_build::{BuilderOptions, HostAccess};
 use berth_distribution::{Client, ClientOptions};
-use berth_engine::{Engine, EngineOptions};
+use berth_engine::{Engine, EngineOptions, RuntimeProgram};
 use berth_network::{AddressPool, NetworkOptions};
 use berth_server::EngineExecutor;
 use berth_spec::docker::config::Ulimit;
@@ -181,8 +181,15 @@ pub fn engine(
         runtimes: settings
             .runtimes
             .iter()
-            .map(|(name, runtime)| (name.clone(), runtime.path.clone()))
+            .map(|(name, runtime)| {
+                let program = RuntimeProgram {
+                    path: runtime.path.clone(),
+                    args: runtime.args.clone(),
+                };
+                (name.clone(), program)
+            })
             .collect(),
+        default_runtime: settings.default_runtime.clone().unwrap_or_default(),
         proxies: environment.proxies.clone(),
         version: super::VERSION.to_owned(),
         commit: super::COMMIT.to_owned(),

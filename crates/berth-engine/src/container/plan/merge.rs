@@ -34,7 +34,7 @@ pub(super) fn fill_host(host: &mut HostConfig, defaults: &Defaults) {
         host.restart_policy.name = "no".to_owned();
     }
     if host.runtime.is_empty() {
-        host.runtime = "berth".to_owned();
+        host.runtime.clone_from(&defaults.runtime);
     }
     if host.init.is_none() && defaults.init {
         host.init = Some(true);

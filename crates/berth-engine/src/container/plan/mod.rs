@@ -55,6 +55,7 @@ pub(crate) struct Defaults {
     /// Whether cgroups are of version 2: containers have a cgroup namespace then.
     pub cgroup_v2: bool,
     pub init: bool,
+    pub runtime: String,
 }
 
 /// A request that has been checked, with everything filled in.

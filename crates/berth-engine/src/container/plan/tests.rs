@@ -28,6 +28,7 @@ fn defaults() -> Defaults {
             cpus: 2,
             memory_node: 0,
         },
+        runtime: "berth".to_owned(),
         ..Defaults::default()
     }
 }
