@@ -106,7 +106,7 @@ fn last_error(log: &str) -> Option<String> {
         .lines()
         .filter_map(|line| serde_json::from_str::<Entry>(line).ok());
     let errors = entries.filter(|e| matches!(e.level.as_str(), "error" | "fatal" | ""));
-    let last = errors.map(|e| e.msg).filter(|m| !m.is_empty()).last();
+    let last = errors.map(|e| e.msg).rfind(|m| !m.is_empty());
     last.or_else(|| log.lines().last().map(str::to_owned))
 }
 
