@@ -64,6 +64,8 @@ pub struct EngineOptions {
     pub shm_size: u64,
     /// `--init`: every container that does not say otherwise has an init.
     pub init: bool,
+    /// `--init-path`: a program of the host that is that init, instead of the runtime's own.
+    pub init_path: Option<PathBuf>,
     /// Further OCI runtimes by name (`--add-runtime`).
     pub runtimes: BTreeMap<String, RuntimeProgram>,
     /// The runtime of containers that name none; berth's own where it is empty.
@@ -81,6 +83,7 @@ pub(crate) struct Settings {
     pub root: PathBuf,
     pub run_dir: PathBuf,
     pub cgroup_parent: String,
+    pub init_path: Option<PathBuf>,
     pub dns: Vec<String>,
     pub dns_search: Vec<String>,
     pub dns_options: Vec<String>,
@@ -303,6 +306,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
             id,
             thermal_paths: berth_runtime::defaults::thermal_paths(),
             cgroup_parent: parent,
+            init_path: options.init_path,
             root: options.root,
             run_dir: options.run_dir,
             dns: options.dns,

@@ -256,6 +256,7 @@ fn start(engine: &Engine, request: StepRequest, stream: OwnedFd) -> Result<Start
         open_stdin: false,
         stdin_once: false,
         runtime: None,
+        init: false,
         log: Target {
             file: None,
             forward: None,

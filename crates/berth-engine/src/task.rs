@@ -64,6 +64,8 @@ pub(crate) struct TaskRequest {
     pub runtime: Option<RuntimeProgram>,
     pub open_stdin: bool,
     pub stdin_once: bool,
+    /// The runtime's own init comes before the program.
+    pub init: bool,
     pub log: Target,
     /// Clients that are there from the first byte on.
     pub attaching: Vec<Attaching>,
@@ -150,6 +152,7 @@ impl Tasks {
             forward: request.log.forward,
             runtime: request.runtime,
             wait_for_start: false,
+            init: request.init,
         };
         let attach = request
             .attaching

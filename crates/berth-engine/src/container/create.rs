@@ -163,10 +163,11 @@ fn volumes_from(engine: &Engine, body: &ContainerCreateBody) -> Result<Vec<Mount
 
 fn check_runtime(engine: &Engine, prepared: &Prepared) -> Result<()> {
     let runtime = prepared.host.runtime.as_str();
+    let foreign = foreign::find(runtime, &engine.0.settings.runtimes)?;
     if prepared.host.init == Some(true) {
-        init::find()?;
+        init::check(engine.0.settings.init_path.as_deref(), foreign.is_some())?;
     }
-    foreign::find(runtime, &engine.0.settings.runtimes).map(drop)
+    Ok(())
 }
 
 /// A port that others do not reach should not be a riddle.

@@ -1,7 +1,7 @@
 //! `--init`: a first process that hands signals on and takes in orphans.
 //!
-//! It is a program of the host (`docker-init`, `tini`, `catatonit`), bound over a place of its own in
-//! the container, as Docker does it.
+//! The runtime has one of its own. Where the engine was given a program of the host for it
+//! (`--init-path`), that is bound over a place of its own in the container, as Docker does it.
 
 use std::path::Path;
 
@@ -9,40 +9,32 @@ use berth_spec::oci::runtime::{Mount, Spec};
 
 use crate::{Error, Result};
 
-/// Where it is found inside.
+/// Where a program of the host is found inside.
 const INSIDE: &str = "/sbin/docker-init";
 
-/// Where distributions put such a program. Each of these is static, so that it needs nothing of the
-/// container.
-const PROGRAMS: [&str; 7] = [
-    "/usr/libexec/docker/docker-init",
-    "/usr/bin/docker-init",
-    "/usr/sbin/docker-init",
-    "/usr/bin/tini-static",
-    "/usr/bin/catatonit",
-    "/usr/libexec/podman/catatonit",
-    "/usr/libexec/catatonit/catatonit",
-];
-
-/// The host's program; an error that names those that would do.
-pub(super) fn find() -> Result<&'static str> {
-    PROGRAMS
-        .into_iter()
-        .find(|path| Path::new(path).is_file())
-        .ok_or_else(|| {
-            Error::invalid(
-                "--init needs a program of the host that there is none of here: install tini (for tini-static) or catatonit",
-            )
-        })
+/// Whether the init that is asked for can be had: the host's program, if one is named, else the
+/// runtime's own, which a `foreign` runtime has not.
+pub(super) fn check(program: Option<&Path>, foreign: bool) -> Result<()> {
+    match program {
+        None if foreign => Err(Error::invalid(
+            "--init with another runtime than berth's own needs a program of this host: name one with the engine's --init-path",
+        )),
+        None => Ok(()),
+        Some(program) if program.is_file() => Ok(()),
+        Some(program) => Err(Error::invalid(format!(
+            "failed to add docker-init: {} (--init-path) is no file of this host",
+            program.display()
+        ))),
+    }
 }
 
-/// Puts the program before the container's own.
-pub(super) fn add(spec: &mut Spec) -> Result<()> {
-    let program = find()?;
+/// Puts the host's program before the container's own.
+pub(super) fn add(spec: &mut Spec, program: &Path) -> Result<()> {
+    check(Some(program), false)?;
     spec.mounts.push(Mount {
         destination: INSIDE.to_owned(),
         kind: "bind".to_owned(),
-        source: program.to_owned(),
+        source: program.display().to_string(),
         options: ["bind", "ro", "rprivate"].map(str::to_owned).to_vec(),
         ..Mount::default()
     });

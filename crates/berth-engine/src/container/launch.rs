@@ -54,8 +54,10 @@ pub(super) fn launch(
         .map_err(|e| Error::io("cannot open the root file system", e))?;
     let inside = super::volumes::root_of(inside)?;
     let (mut spec, handles) = document(engine, &record, &inside, &network, &joined)?;
-    if record.host.init == Some(true) {
-        init::add(&mut spec)?;
+    let with_init = record.host.init == Some(true);
+    let init_path = engine.0.settings.init_path.as_deref();
+    if let Some(program) = init_path.filter(|_| with_init) {
+        init::add(&mut spec, program)?;
     }
     drop(inside);
     let sources = handles.place(&spec);
@@ -79,6 +81,7 @@ pub(super) fn launch(
         open_stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,
         runtime,
+        init: with_init && init_path.is_none(),
         log,
         attaching,
     })?;

@@ -141,8 +141,8 @@ async fn is_deaf(container: &Container, pid: i32, signal: i32) -> bool {
     }
 }
 
-/// Whether the first process of a PID namespace can see a signal: it has a handler, or holds the
-/// signal back to read it. The kernel drops what has no handler there (pid_namespaces(7)).
+/// Whether the first process of a PID namespace can see a signal: it has a handler, holds the
+/// signal back to read it, or waits for signals this moment. The kernel drops what has no handler there (pid_namespaces(7)).
 fn can_see(pid: i32, signal: i32) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
         return true;
@@ -153,7 +153,7 @@ fn can_see(pid: i32, signal: i32) -> bool {
     else {
         return true;
     };
-    visible(&status, bit)
+    visible(&status, bit) || berth_sys::held_signals::are_awaited_by(pid)
 }
 
 fn visible(status: &str, bit: u64) -> bool {

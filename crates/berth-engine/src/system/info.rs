@@ -83,7 +83,10 @@ pub async fn info(engine: &Engine) -> Result<SystemInfo> {
             ..SwarmInfo::default()
         },
         live_restore_enabled: true,
-        init_binary: "docker-init".to_owned(),
+        init_binary: settings.init_path.as_ref().map_or_else(
+            || "docker-init".to_owned(),
+            |path| path.display().to_string(),
+        ),
         runc_commit: Commit {
             id: settings.commit.clone(),
         },

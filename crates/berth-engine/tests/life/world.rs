@@ -96,6 +96,7 @@ async fn open(dir: &Path, forked: Forked) -> Engine {
         ulimits: Vec::new(),
         shm_size: 0,
         init: false,
+        init_path: None,
         runtimes: BTreeMap::new(),
         default_runtime: String::new(),
         proxies: BTreeMap::new(),

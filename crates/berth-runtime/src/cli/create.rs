@@ -197,6 +197,7 @@ fn make_in(
             },
             gate: Gate::Fifo(directory.make_fifo()?),
             bound_to_parent: false,
+            init: false,
             preserve_fds: given.number("preserve-fds")?.unwrap_or(0),
         },
     );

@@ -15,7 +15,7 @@ use rustix::thread::{Gid, Uid};
 use super::message::{Channel, FromChild};
 use super::plan::Plan;
 use super::process::ProcessPlan;
-use super::{Gate, Stdio, console, identity, program, rootfs, sysctl, take_stdio};
+use super::{Gate, Stdio, console, identity, program, reaper, rootfs, sysctl, take_stdio};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::launcher::World;
@@ -71,13 +71,23 @@ fn climb(
     wait_at_gate(world, &plan.gate, channel)?;
     hooks::run("startContainer", &hooks.start_container, &state(host_pid))?;
     plan.namespaces.joined.clear();
-    execute(
-        &plan.process,
-        &file,
-        channel,
-        plan.bound_to_parent,
-        plan.preserve_fds,
-    )
+    let last = Last {
+        bound_to_parent: plan.bound_to_parent,
+        preserve_fds: plan.preserve_fds,
+    };
+    match plan.init {
+        true => reaper::run(world, &plan.process, &file, channel, last),
+        false => execute(&plan.process, &file, channel, last),
+    }
+}
+
+/// What is still to be seen to when the program is run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Last {
+    /// It dies with its parent.
+    pub bound_to_parent: bool,
+    /// Descriptors after standard error that it inherits.
+    pub preserve_fds: u32,
 }
 
 /// What every process of a container does first.
@@ -106,7 +116,7 @@ pub(super) fn begin(
     Ok(())
 }
 
-fn die_with_parent() -> Result<()> {
+pub(super) fn die_with_parent() -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .context(|| "binding to the shim".to_owned())
 }
@@ -229,19 +239,18 @@ pub(super) fn execute(
     process: &ProcessPlan,
     file: &CString,
     channel: &Channel,
-    bound_to_parent: bool,
-    preserve_fds: u32,
+    last: Last,
 ) -> Result<Infallible> {
     let umask = process.umask.unwrap_or(0o022);
     rustix::process::umask(Mode::from_raw_mode(umask & 0o777));
-    sys::close_on_exec_from(3 + preserve_fds).context(|| "close_range".to_owned())?;
+    sys::close_on_exec_from(3 + last.preserve_fds).context(|| "close_range".to_owned())?;
     let told = tell(channel, &FromChild::Executing);
-    if bound_to_parent {
+    if last.bound_to_parent {
         // One that is not does not end with its parent, which may have gone while it waited.
         told?;
     }
     identity::assume(process)?;
-    if bound_to_parent {
+    if last.bound_to_parent {
         // Changing identity forgets it.
         die_with_parent()?;
     }

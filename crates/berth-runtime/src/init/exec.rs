@@ -176,11 +176,9 @@ fn climb(
     let root = RootFd::open(Path::new("/")).context(|| "the root".to_owned())?;
     let file = child::prepare(&mut plan, &root)?;
     drop(root);
-    child::execute(
-        &plan,
-        &file,
-        channel,
-        exec.bound_to_parent,
-        exec.preserve_fds,
-    )
+    let last = child::Last {
+        bound_to_parent: exec.bound_to_parent,
+        preserve_fds: exec.preserve_fds,
+    };
+    child::execute(&plan, &file, channel, last)
 }

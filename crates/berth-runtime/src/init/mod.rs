@@ -20,6 +20,7 @@ mod options;
 mod plan;
 mod process;
 mod program;
+mod reaper;
 mod rootfs;
 pub(crate) mod sysctl;
 
@@ -56,6 +57,8 @@ pub(crate) struct Start<'a> {
     pub stdio: Stdio,
     pub gate: Gate,
     pub bound_to_parent: bool,
+    /// The first process stays, with the program as its child.
+    pub init: bool,
     pub preserve_fds: u32,
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub from_empty: bool,
     /// Dies with its parent.
     pub bound_to_parent: bool,
+    /// Stays, with the program as its child.
+    pub init: bool,
     /// Descriptors after standard error that the program inherits.
     pub preserve_fds: u32,
 }
@@ -123,6 +125,7 @@ impl Plan {
             from_empty: hooks.create_container.is_empty() && !own_user,
             hooks,
             bound_to_parent: start.bound_to_parent,
+            init: start.init,
             preserve_fds: start.preserve_fds,
         })
     }

@@ -242,6 +242,7 @@ fn begin(
                     Gate::Open
                 },
                 bound_to_parent: true,
+                init: task.init,
                 preserve_fds: 0,
             },
         )?,

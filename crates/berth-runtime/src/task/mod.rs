@@ -49,6 +49,8 @@ pub struct TaskSpec {
     pub runtime: Option<RuntimeProgram>,
     /// Set everything up, but run the program only when [`Task::start`] says so.
     pub wait_for_start: bool,
+    /// The first process is one that hands signals on and takes in orphans; the program is its child.
+    pub init: bool,
 }
 
 /// A program with runc's command line.

@@ -11,6 +11,7 @@ mod hostile;
 mod isolation;
 mod life;
 mod logs;
+mod reaper;
 mod users;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,6 +46,14 @@ const TESTS: &[Test] = tests! {
         hooks_run_at_their_points,
         it_outlives_its_launcher,
         want_of_memory_is_told,
+    },
+    reaper::{
+        it_ends_as_its_program_does,
+        it_hands_signals_on,
+        it_takes_in_orphans,
+        it_has_given_up_what_its_program_has,
+        the_hosts_binary_is_out_of_reach,
+        with_a_terminal,
     },
     attach::{
         two_clients_get_the_same,

@@ -178,6 +178,10 @@ pub fn engine(
             .transpose()?
             .unwrap_or(0),
         init: settings.init.unwrap_or(false),
+        init_path: settings
+            .init_path
+            .clone()
+            .filter(|path| !path.as_os_str().is_empty()),
         runtimes: settings
             .runtimes
             .iter()

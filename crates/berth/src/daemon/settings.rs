@@ -231,6 +231,9 @@ pub struct Settings {
     /// Run an init in the container to forward signals and reap processes
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub init: Option<bool>,
+    /// Path to the docker-init binary, instead of berth's own init
+    #[arg(long, value_name = "string")]
+    pub init_path: Option<PathBuf>,
     /// Set no-new-privileges by default for new containers
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_new_privileges: Option<bool>,
@@ -301,16 +304,13 @@ pub struct Ignored {
     /// SELinux
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     pub selinux_enabled: Option<bool>,
-    /// berth has its own init
-    #[arg(long, hide = true)]
-    pub init_path: Option<String>,
     /// The engine keeps its own score
     #[arg(long, hide = true)]
     pub oom_score_adjust: Option<i64>,
 }
 
 /// Keys of `daemon.json` that berth reads over.
-const IGNORED_KEYS: [&str; 22] = [
+const IGNORED_KEYS: [&str; 21] = [
     "live-restore",
     "userland-proxy",
     "userland-proxy-path",
@@ -325,7 +325,6 @@ const IGNORED_KEYS: [&str; 22] = [
     "storage-opts",
     "metrics-addr",
     "selinux-enabled",
-    "init-path",
     "oom-score-adjust",
     "features",
     "builder",
@@ -416,7 +415,7 @@ impl Settings {
             option: group data_root exec_root pidfile debug log_level log_format raw_logs tls tlsverify tlscacert tlscert
                 tlskey bridge bip fixed_cidr ip mtu icc ip_forward ip_masq max_concurrent_downloads
                 max_concurrent_uploads max_download_attempts http_proxy https_proxy no_proxy proxies log_driver
-                cgroup_parent default_cgroupns_mode default_ipc_mode default_shm_size default_runtime init
+                cgroup_parent default_cgroupns_mode default_ipc_mode default_shm_size default_runtime init init_path
                 no_new_privileges seccomp_profile userns_remap shutdown_timeout storage_driver build_host_trust;
             list: hosts default_address_pools host_gateway_ips dns dns_opts dns_search registry_mirrors
                 insecure_registries log_opts default_ulimits runtimes labels
