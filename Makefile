@@ -4,12 +4,13 @@ TARGET  ?= x86_64-unknown-linux-musl
 PREFIX  ?= /usr/local
 BERTH   := target/$(TARGET)/release/berth
 
-.PHONY: help build demo test fmt lint bench install uninstall clean
+.PHONY: help build demo test fmt lint bench install uninstall clean conformance-registry
 
 help:
 	@echo 'make demo     build berth, build examples/my-web-app with it, run it, curl it'
 	@echo 'make test     install what the tests need, check, build, run every test'
 	@echo 'make build    the static release binary: $(BERTH)'
+	@echo 'make conformance-registry  the OCI distribution suite against berth registry serve'
 	@echo 'make bench    berth beside its peers, as ratios (docs/benchmarks.md)'
 	@echo 'make install  berth, systemd units and shell completion below $(PREFIX)'
 
@@ -33,6 +34,11 @@ lint:
 
 bench: build
 	@benches/run $(BERTH)
+
+conformance-registry:
+	@scripts/prepare build
+	cargo build --locked -p berth
+	@conformance/registry target/debug/berth
 
 install: build
 	@scripts/install $(BERTH) $(PREFIX)

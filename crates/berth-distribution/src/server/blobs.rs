@@ -6,6 +6,7 @@ use berth_spec::Digest;
 use http::{StatusCode, header};
 
 use super::dispatch::Call;
+use super::events::{Action, Origin};
 use super::fault::{Code, Fault, Reply};
 use super::http::answer::{Answer, CONTENT_DIGEST};
 use super::http::body::Body;
@@ -16,7 +17,7 @@ use super::service::Service;
 
 /// A blob that a client has just been told of is needed soon: its time of grace begins anew when this
 /// many seconds of it have passed.
-const TOUCH_AFTER: i64 = 600;
+const TOUCH_AFTER: i64 = 300;
 
 /// `GET` and `HEAD`.
 pub(crate) async fn get(call: &Call, repository: String, digest: Digest) -> Reply<Answer> {
@@ -41,7 +42,8 @@ pub(crate) async fn get(call: &Call, repository: String, digest: Digest) -> Repl
 fn lease(service: &Service, repository: &str, digest: &Digest) -> Reply<()> {
     let record = &service.storage.record;
     let touched = record.read(|c| blobs::touched(c, repository, digest))?;
-    if service.settings.read_only || touched.is_none_or(|at| now() - at < TOUCH_AFTER) {
+    let patience = TOUCH_AFTER.min(service.settings.collection.grace.as_secs() / 4);
+    if service.settings.read_only || touched.is_none_or(|at| now() - at < patience) {
         return Ok(());
     }
     record.write(|tx| Ok(blobs::touch(tx, repository, digest)?))
@@ -96,6 +98,8 @@ pub(crate) fn is_match(header: Option<&str>, etag: &str) -> bool {
 pub(crate) async fn delete(call: &Call, repository: String, digest: Digest) -> Reply<Answer> {
     refuse_unless_deletable(&call.service)?;
     let of = digest.clone();
+    let mut event = Origin::of(call).event(Action::Delete, &repository);
+    event.digest = Some(digest.to_string());
     let removed = call
         .service
         .blocking(move |service| {
@@ -114,7 +118,10 @@ pub(crate) async fn delete(call: &Call, repository: String, digest: Digest) -> R
         })
         .await?;
     match removed {
-        true => Ok(Answer::new(StatusCode::ACCEPTED).header(CONTENT_DIGEST, digest.as_str())),
+        true => {
+            call.service.events.tell(event);
+            Ok(Answer::new(StatusCode::ACCEPTED).header(CONTENT_DIGEST, digest.as_str()))
+        }
         false => Err(unknown(&digest)),
     }
 }

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use http::header;
 use http::{Method, StatusCode};
 
+use super::access::{Caller, Identity, Verb};
+use super::events::{Action, Origin};
 use super::fault::{Code, Fault, Reply};
 use super::http::answer::{self, Answer};
 use super::http::connection::Peer;
 use super::http::query::Query;
 use super::http::{Request, Response};
+use super::metrics::{self, Kind};
+use super::record;
 use super::route::{self, Resource};
 use super::service::Service;
-use super::{blobs, catalog, manifests, referrers, tags, uploads};
+use super::{blobs, catalog, manifests, referrers, tags, token_service, uploads};
 
 /// A request on its way through the registry.
 pub(crate) struct Call {
@@ -20,6 +24,7 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) query: Query,
     pub(crate) peer: Peer,
+    pub(crate) caller: Caller,
     pub(crate) request: Request,
 }
 
@@ -27,6 +32,13 @@ impl Call {
     /// The first value of a header, if it is text.
     pub(crate) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.request.headers().get(name)?.to_str().ok()
+    }
+
+    /// Where the client reached us: `https://HOST[:PORT]`. Only the client itself is told it.
+    pub(crate) fn base(&self) -> String {
+        let scheme = if self.peer.tls { "https" } else { "http" };
+        let host = self.header(header::HOST).filter(|host| is_host(host));
+        format!("{scheme}://{}", host.unwrap_or("localhost"))
     }
 
     /// Whether only the headers are asked for.
@@ -43,18 +55,35 @@ pub(crate) async fn answer(service: Arc<Service>, request: Request, peer: Peer) 
         method: method.clone(),
         query: Query::parse(request.uri().query()),
         peer,
+        caller: Caller::anonymous(),
         request,
     };
+    let (service, kind) = (call.service.clone(), kind(call.request.uri().path()));
     let answer = match handle(call).await {
         Ok(answer) => answer,
         Err(fault) => fault.into(),
     };
     let mut response = answer.finish(&method);
+    service
+        .metrics
+        .answered(kind, response.status(), response.body().length());
     answer::mark(&mut response);
     response
 }
 
-async fn handle(call: Call) -> Reply<Answer> {
+/// Nothing that could end a quoted string or a header.
+fn is_host(text: &str) -> bool {
+    text.bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+}
+
+async fn handle(mut call: Call) -> Reply<Answer> {
+    match call.request.uri().path() {
+        "/token" => return token_service::answer(call).await,
+        "/metrics" => return metrics::answer(&call).await,
+        "/healthz" => return health(&call).await,
+        _ => {}
+    }
     let Some(resource) = route::parse(call.request.uri().path())? else {
         return Err(not_found(&call));
     };
@@ -64,7 +93,96 @@ async fn handle(call: Call) -> Reply<Answer> {
             "the registry is read-only: nothing can be pushed or deleted",
         ));
     }
+    identify(&mut call).await?;
+    permit(&call, &resource)?;
     route_to(call, resource).await
+}
+
+/// Learns who asks.
+async fn identify(call: &mut Call) -> Reply<()> {
+    if call.service.access.guard().is_none()
+        || !call.request.headers().contains_key(header::AUTHORIZATION)
+    {
+        return Ok(());
+    }
+    let (headers, base) = (call.request.headers().clone(), call.base());
+    // A password takes its time.
+    call.caller = call
+        .service
+        .blocking(move |service| match service.access.guard() {
+            Some(guard) => guard.identify(&headers, &base),
+            None => Ok(Caller::anonymous()),
+        })
+        .await?;
+    Ok(())
+}
+
+/// Whether the caller may do what the request asks for.
+fn permit(call: &Call, resource: &Resource) -> Reply<()> {
+    let access = &call.service.access;
+    let read = !is_change(&call.method);
+    let (repository, verb) = match resource {
+        Resource::Version | Resource::Catalog => {
+            // Clients ask here how to log in.
+            return match access.guard() {
+                Some(guard)
+                    if call.caller.identity == Identity::Anonymous && !call.caller.has_token() =>
+                {
+                    Err(guard.challenge(&call.base(), &[], None))
+                }
+                _ => Ok(()),
+            };
+        }
+        Resource::Manifest(repository, _) | Resource::Blob(repository, _) if !read => {
+            let verb = if call.method == Method::DELETE {
+                Verb::Delete
+            } else {
+                Verb::Push
+            };
+            (repository, verb)
+        }
+        Resource::Uploads(repository) | Resource::Upload(repository, _) => (repository, Verb::Push),
+        Resource::Tags(repository)
+        | Resource::Manifest(repository, _)
+        | Resource::Blob(repository, _)
+        | Resource::Referrers(repository, _) => (repository, Verb::Pull),
+    };
+    let permitted = access.check(&call.caller, repository, verb, || call.base());
+    if let Err(fault) = &permitted
+        && call.request.headers().contains_key(header::AUTHORIZATION)
+    {
+        let mut event = Origin::of(call).event(Action::Deny, repository);
+        event.reason = Some(fault.message().to_owned());
+        call.service.events.tell(event);
+    }
+    permitted
+}
+
+/// `GET /healthz`: whether the record answers.
+async fn health(call: &Call) -> Reply<Answer> {
+    call.service
+        .blocking(|service| {
+            service
+                .storage
+                .record
+                .read(|c| record::has_repository(c, ""))
+        })
+        .await
+        .map_err(|fault| fault.with_status(StatusCode::SERVICE_UNAVAILABLE))?;
+    Ok(Answer::new(StatusCode::OK).body(b"ok\n".to_vec()))
+}
+
+/// How a request is counted.
+fn kind(path: &str) -> Kind {
+    match path {
+        "/token" => Kind::Token,
+        path if path.contains("/manifests/") => Kind::Manifest,
+        path if path.contains("/blobs/uploads") => Kind::Upload,
+        path if path.contains("/blobs/") => Kind::Blob,
+        path if path.ends_with("/tags/list") => Kind::Tags,
+        path if path.contains("/referrers/") => Kind::Referrers,
+        _ => Kind::Other,
+    }
 }
 
 fn is_change(method: &Method) -> bool {

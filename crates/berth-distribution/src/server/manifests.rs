@@ -11,11 +11,13 @@ use rusqlite::Transaction;
 use super::blobs::{is_match, refuse_unless_deletable};
 use super::dispatch::Call;
 use super::document::{self, Document};
+use super::events::{Action, Origin};
 use super::fault::{Code, Fault, Reply};
 use super::http::answer::{Answer, CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG};
 use super::http::body::Body;
 use super::memory::Kept;
 use super::name;
+use super::policy;
 use super::receive::small;
 use super::record::{self, NewManifest};
 use super::route::Target;
@@ -27,7 +29,34 @@ const TAGS_MAX: usize = 64;
 /// `GET` and `HEAD`.
 pub(crate) async fn get(call: &Call, repository: String, target: Target) -> Reply<Answer> {
     let kept = find(&call.service, &repository, &target).await?;
+    pulled(call, &repository, &target, &kept);
     Ok(describe(call, &kept))
+}
+
+/// Remembers a pull, and tells of it where somebody wants to hear.
+fn pulled(call: &Call, repository: &str, target: &Target, kept: &Kept) {
+    if call.is_head() {
+        return;
+    }
+    let digest = &kept.manifest.digest;
+    if kept.is_noteworthy() {
+        call.service.pulls.note(repository, digest);
+    }
+    if call.service.events.wants(Action::Pull) {
+        let mut event = Origin::of(call).event(Action::Pull, repository);
+        event.tag = tag_of(target);
+        event.digest = Some(digest.to_string());
+        event.media_type = Some(kept.manifest.media_type.clone());
+        event.size = Some(kept.manifest.bytes.len() as u64);
+        call.service.events.tell(event);
+    }
+}
+
+fn tag_of(target: &Target) -> Option<String> {
+    match target {
+        Target::Tag(tag) => Some(tag.clone()),
+        Target::Digest(_) => None,
+    }
 }
 
 fn describe(call: &Call, kept: &Kept) -> Answer {
@@ -121,11 +150,20 @@ pub(crate) async fn put(mut call: Call, repository: String, target: Target) -> R
         annotations: document.annotations.clone(),
         blobs: document.blobs.iter().map(|(d, _)| d.clone()).collect(),
         manifests: document.manifests.iter().map(|(d, _)| d.clone()).collect(),
-        pushed_by: String::new(),
+        pushed_by: call.caller.identity.name().to_owned(),
     };
     let (name, to_set) = (repository.clone(), tags.clone());
+    let mut event = Origin::of(&call).event(Action::Push, &repository);
+    event.tag = tags.first().cloned();
+    event.digest = Some(digest.to_string());
+    event.media_type = Some(manifest.media_type.clone());
+    event.size = Some(manifest.bytes.len() as u64);
     call.service
-        .blocking(move |service| store(service, &name, &document, &manifest, &to_set))
+        .blocking(move |service| {
+            store(service, &name, &document, &manifest, &to_set)?;
+            service.events.tell(event);
+            Ok(())
+        })
         .await?;
     let mut answer = Answer::new(StatusCode::CREATED)
         .header(
@@ -185,6 +223,8 @@ pub(crate) fn store(
         check_needs(service, tx, repository, document)?;
         record::manifests::add(tx, repository, manifest)?;
         for tag in tags {
+            let immutable = &service.settings.immutable;
+            policy::check_tag(immutable, tx, repository, tag, &manifest.digest)?;
             record::tags::set(tx, repository, tag, &manifest.digest)?;
         }
         Ok(())
@@ -232,9 +272,15 @@ fn fits(digest: &Digest, size: u64, found: Option<u64>, what: &str) -> Reply<()>
 /// `DELETE`: a tag alone, or a manifest with its tags.
 pub(crate) async fn delete(call: &Call, repository: String, target: Target) -> Reply<Answer> {
     refuse_unless_deletable(&call.service)?;
+    let mut event = Origin::of(call).event(Action::Delete, &repository);
+    match &target {
+        Target::Tag(tag) => event.tag = Some(tag.clone()),
+        Target::Digest(digest) => event.digest = Some(digest.to_string()),
+    }
     call.service
         .blocking(move |service| {
             remove(service, &repository, &target)?;
+            service.events.tell(event);
             Ok(Answer::new(StatusCode::ACCEPTED))
         })
         .await
@@ -242,6 +288,7 @@ pub(crate) async fn delete(call: &Call, repository: String, target: Target) -> R
 
 fn remove(service: &Service, repository: &str, target: &Target) -> Reply<()> {
     let removed = service.storage.record.write(|tx| {
+        refuse_if_immutable(service, tx, repository, target)?;
         Ok(match target {
             Target::Tag(tag) => record::tags::remove(tx, repository, tag)?.is_some(),
             Target::Digest(digest) => record::manifests::remove(tx, repository, digest)?.is_some(),
@@ -251,5 +298,26 @@ fn remove(service: &Service, repository: &str, target: &Target) -> Reply<()> {
     match removed {
         true => Ok(()),
         false => Err(unknown(repository, target)),
+    }
+}
+
+/// An immutable tag stays, and so does what it means.
+fn refuse_if_immutable(
+    service: &Service,
+    tx: &Transaction,
+    repository: &str,
+    target: &Target,
+) -> Reply<()> {
+    let tags = match target {
+        Target::Tag(tag) => vec![tag.clone()],
+        Target::Digest(digest) => record::tags::of(tx, repository, digest)?,
+    };
+    let immutable = &service.settings.immutable;
+    let held = tags
+        .iter()
+        .find(|tag| policy::is_immutable(immutable, repository, tag));
+    match held {
+        Some(tag) => Err(policy::immutable(repository, tag)),
+        None => Ok(()),
     }
 }

@@ -8,26 +8,37 @@
 //! on disk; a manifest is accepted only when everything it needs is there, with the sizes it tells;
 //! what was answered with 201 is there after a crash.
 
+mod access;
 mod blobs;
 mod catalog;
+mod collect;
 mod dispatch;
 mod document;
+mod events;
 mod fault;
 mod http;
 mod manifests;
 mod memory;
+mod metrics;
 mod name;
 mod paging;
+mod pattern;
+mod policy;
+mod pulls;
 mod range;
 mod receive;
 mod record;
 mod referrers;
+mod retention;
 mod route;
 mod service;
 mod sessions;
 mod settings;
 mod storage;
 mod tags;
+mod tls;
+mod token_service;
+mod units;
 mod uploads;
 
 use std::net::SocketAddr;
@@ -35,8 +46,20 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
-pub use settings::Settings;
+pub use access::Verb;
+pub use access::settings::{AuthSettings, Method, Robot, Rule};
+pub use collect::{Collected, Collection};
+pub use events::Action;
+pub use events::audit::AuditSettings;
+pub use events::webhook::Webhook;
+pub use pattern::Pattern;
+pub use policy::{Immutable, Quota};
+pub use retention::Retention;
+pub use settings::{Settings, TlsSettings};
+pub use units::{Bytes, Span};
 
 use crate::{Error, ErrorKind, Result};
 use fault::Fault;
@@ -46,12 +69,19 @@ use service::Service;
 pub struct Registry {
     service: Arc<Service>,
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Registry {
     /// Opens the storage and binds the address. Nothing is answered before [`serve`](Self::serve).
     pub async fn open(settings: Settings) -> Result<Self> {
         let address = settings.address.clone();
+        let tls = settings
+            .tls
+            .as_ref()
+            .map(tls::acceptor)
+            .transpose()
+            .map_err(refused)?;
         let service = Service::open(settings).map_err(refused)?;
         let listener = TcpListener::bind(&address).await.map_err(|e| {
             Error::new(
@@ -60,7 +90,11 @@ impl Registry {
             )
             .with_source(e)
         })?;
-        Ok(Self { service, listener })
+        Ok(Self {
+            service,
+            listener,
+            tls,
+        })
     }
 
     /// Where it listens.
@@ -70,9 +104,22 @@ impl Registry {
         })
     }
 
+    /// Collects once, now; what was removed.
+    pub async fn collect(&self) -> Result<Collected> {
+        self.service
+            .blocking(|service| collect::once(service))
+            .await
+            .map_err(refused)
+    }
+
     /// Serves until `ending` turns true, then lets running requests end for a while.
     pub async fn serve(self, ending: watch::Receiver<bool>) {
-        http::connection::serve(self.listener, None, self.service, ending).await;
+        let mut helpers = JoinSet::new();
+        helpers.spawn(collect::run(self.service.clone()));
+        if !self.service.settings.read_only {
+            helpers.spawn(pulls::run(self.service.clone()));
+        }
+        http::connection::serve(self.listener, self.tls, self.service, ending).await;
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use super::access::Access;
+use super::events::Events;
 use super::fault::{Fault, Reply};
 use super::memory::Memory;
+use super::metrics::Metrics;
+use super::pulls::Pulls;
 use super::sessions::Sessions;
 use super::settings::Settings;
 use super::storage::Storage;
@@ -11,16 +15,26 @@ use super::storage::Storage;
 pub(crate) struct Service {
     pub(crate) settings: Settings,
     pub(crate) storage: Storage,
+    pub(crate) access: Access,
     pub(crate) sessions: Sessions,
     pub(crate) memory: Memory,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) events: Events,
+    pub(crate) pulls: Pulls,
 }
 
 impl Service {
     pub(crate) fn open(settings: Settings) -> Reply<Arc<Self>> {
+        let metrics = Arc::new(Metrics::default());
+        let storage = Storage::open(&settings.root)?;
         Ok(Arc::new(Self {
-            storage: Storage::open(&settings.root)?,
+            access: Access::open(settings.auth.as_ref(), &settings.root)?,
+            storage,
             sessions: Sessions::default(),
             memory: Memory::default(),
+            events: Events::open(&settings, &metrics)?,
+            metrics,
+            pulls: Pulls::default(),
             settings,
         }))
     }

@@ -4,6 +4,13 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::access::settings::AuthSettings;
+use super::collect::Collection;
+use super::events::audit::AuditSettings;
+use super::events::webhook::Webhook;
+use super::policy::{Immutable, Quota};
+use super::retention::Retention;
+use super::units::Bytes;
 use crate::{Error, ErrorKind, Result};
 
 /// How a registry is set up.
@@ -20,8 +27,37 @@ pub struct Settings {
     pub delete: bool,
     /// Accept indexes some of whose manifests are not here.
     pub sparse_indexes: bool,
-    /// Bytes that one blob may have.
-    pub blob_max: u64,
+    /// The most that one blob may have.
+    pub blob_max: Bytes,
+    /// Certificates, to be reached by https.
+    pub tls: Option<TlsSettings>,
+    /// Users and what they may do; without it, everybody may do everything.
+    pub auth: Option<AuthSettings>,
+    /// Removing what nobody needs.
+    pub collection: Collection,
+    /// How long tags and untagged manifests stay.
+    pub retention: Vec<Retention>,
+    /// Tags that stay where they are.
+    pub immutable: Vec<Immutable>,
+    /// How much namespaces may hold.
+    pub quotas: Vec<Quota>,
+    /// Programs that are told what happens.
+    pub webhooks: Vec<Webhook>,
+    /// A log of who did what.
+    pub audit: Option<AuditSettings>,
+}
+
+/// The files that TLS needs, in PEM.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TlsSettings {
+    /// The certificate with its chain.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Authorities; with it, clients must show a certificate that one of them signed.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -32,7 +68,15 @@ impl Default for Settings {
             read_only: false,
             delete: true,
             sparse_indexes: false,
-            blob_max: 1 << 40,
+            blob_max: Bytes::new(1 << 40),
+            tls: None,
+            auth: None,
+            collection: Collection::default(),
+            retention: Vec::new(),
+            immutable: Vec::new(),
+            quotas: Vec::new(),
+            webhooks: Vec::new(),
+            audit: None,
         }
     }
 }

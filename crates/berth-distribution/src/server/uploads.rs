@@ -1,14 +1,16 @@
 //! `/v2/NAME/blobs/uploads/…`: pushing blobs (distribution-spec 1.1, "Pushing Blobs").
 
-use std::sync::Arc;
-
 use berth_spec::Digest;
 use berth_spec::digest::Algorithm;
 use http::{StatusCode, header};
 
+use super::access::Verb;
 use super::dispatch::Call;
+use super::events::{Action, Origin};
 use super::fault::{Code, Fault, Reply};
 use super::http::answer::{Answer, CONTENT_DIGEST, UPLOAD_ID};
+use super::metrics;
+use super::policy;
 use super::range;
 use super::receive::receive;
 use super::record::blobs::{self, Mounted};
@@ -22,7 +24,10 @@ pub(crate) async fn begin(call: Call, repository: String) -> Reply<Answer> {
     if let Some(mount) = call.query.get("mount") {
         let digest = parse_digest(mount)?;
         let from = call.query.get("from").map(str::to_owned);
-        if mounted(&call.service, from, &repository, &digest).await? {
+        if mounted(&call, from, &repository, &digest).await? {
+            let mut event = Origin::of(&call).event(Action::Mount, &repository);
+            event.digest = Some(digest.to_string());
+            call.service.events.tell(event);
             return Ok(created(&repository, &digest));
         }
         // As if nothing had been asked for: the client sends the blob.
@@ -57,29 +62,55 @@ pub(crate) async fn begin(call: Call, repository: String) -> Reply<Answer> {
 
 /// Gives `repository` a blob that another one has: `from`, or any that has it.
 async fn mounted(
-    service: &Arc<Service>,
+    call: &Call,
     from: Option<String>,
     repository: &str,
     digest: &Digest,
 ) -> Reply<bool> {
     let (to, digest) = (repository.to_owned(), digest.clone());
-    service
+    let (caller, base) = (call.caller.clone(), call.base());
+    call.service
         .blocking(move |service| {
-            let record = &service.storage.record;
-            let sources = match from {
+            let access = &service.access;
+            let mut sources = match from {
                 Some(from) => vec![from],
-                None => record.read(|c| blobs::holders(c, &digest))?,
+                None => service
+                    .storage
+                    .record
+                    .read(|c| blobs::holders(c, &digest))?,
             };
-            record.write(|tx| {
-                for source in &sources {
-                    if let Mounted::Yes(_) = blobs::mount(tx, source, &to, &digest)? {
-                        return Ok(true);
-                    }
+            // A mount is a pull from there.
+            sources.retain(|source| access.may_allow(&caller, source, Verb::Pull));
+            let (granted, other): (Vec<_>, Vec<_>) = sources
+                .into_iter()
+                .partition(|source| access.allows(&caller, source, Verb::Pull));
+            if mount_from(service, &granted, &to, &digest)? {
+                return Ok(true);
+            }
+            for source in other {
+                let has = |c: &_| blobs::size_in(c, &source, &digest);
+                if service.storage.record.read(has)?.is_some() {
+                    // The user may, the token does not say so: the client can have one that does.
+                    return Err(access.ask_for_mount(&source, &to, &base));
                 }
-                Ok(false)
-            })
+            }
+            Ok(false)
         })
         .await
+}
+
+fn mount_from(service: &Service, sources: &[String], to: &str, digest: &Digest) -> Reply<bool> {
+    service.storage.record.write(|tx| {
+        if let Some(size) = blobs::size(tx, digest)? {
+            policy::check_quota(&service.settings.quotas, tx, to, digest, size)?;
+        }
+        for source in sources {
+            if let Mounted::Yes(_) = blobs::mount(tx, source, to, digest)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
 }
 
 fn created(repository: &str, digest: &Digest) -> Answer {
@@ -185,8 +216,14 @@ async fn bytes_of(
     turn: &Turn,
     expected: Option<u64>,
 ) -> (Option<Upload>, Reply<()>) {
-    let room = call.service.settings.blob_max.saturating_sub(upload.size());
+    let room = call
+        .service
+        .settings
+        .blob_max
+        .get()
+        .saturating_sub(upload.size());
     let limit = expected.unwrap_or(room).min(room);
+    let service = call.service.clone();
     let (size, hasher) = upload.mark();
     // A task of its own: a connection that goes away does not take the upload along.
     let receiving = tokio::spawn(receive(upload, call.request.into_body(), limit));
@@ -212,7 +249,10 @@ async fn bytes_of(
             let rewound = upload.rewind(size, hasher);
             (Some(upload), rewound.and(Err(fault)))
         }
-        (upload, _) => (upload, received.map(drop)),
+        (upload, _) => (
+            upload,
+            received.map(|n| metrics::add(&service.metrics.received, n)),
+        ),
     }
 }
 
@@ -240,6 +280,7 @@ async fn last_bytes(call: Call, upload: Upload, turn: Turn, digest: Digest) -> R
         }
     };
     let service = call.service.clone();
+    let mut event = Origin::of(&call).event(Action::Push, &upload.repository);
     let (upload, received) = bytes_of(call, upload, &turn, expected).await;
     let Some(upload) = upload else {
         return Err(received
@@ -252,12 +293,17 @@ async fn last_bytes(call: Call, upload: Upload, turn: Turn, digest: Digest) -> R
     }
     let repository = upload.repository.clone();
     let of = digest.clone();
+    event.digest = Some(digest.to_string());
+    event.size = Some(upload.size());
     // The upload ends here: bytes that turn out to be wrong are no good for another try.
     service
         .blocking(move |service| {
             let published = commit(service, &upload, &of);
             upload.remove();
             drop(turn);
+            if published.is_ok() {
+                service.events.tell(event);
+            }
             published
         })
         .await?;
@@ -269,5 +315,8 @@ fn commit(service: &Service, upload: &Upload, digest: &Digest) -> Reply<()> {
     let (path, repository) = (upload.path(), &upload.repository);
     service
         .storage
-        .publish(path, repository, digest, upload.size(), |_| Ok(()))
+        .publish(path, repository, digest, upload.size(), |tx| {
+            let quotas = &service.settings.quotas;
+            policy::check_quota(quotas, tx, repository, digest, upload.size())
+        })
 }

@@ -31,6 +31,14 @@ pub(crate) fn size_in(
         .optional()
 }
 
+/// The size of `digest`, if anybody has it.
+pub(crate) fn size(connection: &Connection, digest: &Digest) -> rusqlite::Result<Option<u64>> {
+    connection
+        .prepare_cached("SELECT size FROM blob WHERE digest = ?1")?
+        .query_row([digest.as_str()], |row| row.get(0).map(unsigned))
+        .optional()
+}
+
 /// The repositories that have `digest`, a few of them.
 pub(crate) fn holders(connection: &Connection, digest: &Digest) -> rusqlite::Result<Vec<String>> {
     connection

@@ -1,5 +1,6 @@
 //! Sums and overviews: for quotas, metrics and the page.
 
+use berth_spec::Digest;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{limit, unsigned};
@@ -54,14 +55,32 @@ pub(crate) fn totals(connection: &Connection) -> rusqlite::Result<Totals> {
     })
 }
 
-/// Bytes of the blobs that the repositories matching `pattern` (SQLite's GLOB) have, each blob once.
-pub(crate) fn bytes_of(connection: &Connection, pattern: &str) -> rusqlite::Result<u64> {
+/// Bytes of the blobs that the repositories of `namespace` have, each blob once.
+pub(crate) fn bytes_in(connection: &Connection, namespace: &str) -> rusqlite::Result<u64> {
+    // A slash sorts just before a zero: `team/` to `team0` is all that begins with `team/`.
     connection
         .prepare_cached(
-            "SELECT COALESCE(SUM(size), 0) FROM blob
-             WHERE digest IN (SELECT digest FROM link WHERE repository GLOB ?1)",
+            "SELECT COALESCE(SUM(size), 0) FROM blob WHERE digest IN (
+                 SELECT digest FROM link WHERE repository = ?1 OR ?1 = ''
+                 OR (repository >= ?1 || '/' AND repository < ?1 || '0'))",
         )?
-        .query_row([pattern], |row| row.get(0).map(unsigned))
+        .query_row([namespace], |row| row.get(0).map(unsigned))
+}
+
+/// Whether a repository of `namespace` has the blob.
+pub(crate) fn is_in(
+    connection: &Connection,
+    namespace: &str,
+    digest: &Digest,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT 1 FROM link WHERE digest = ?2 AND (repository = ?1 OR ?1 = ''
+             OR (repository >= ?1 || '/' AND repository < ?1 || '0')) LIMIT 1",
+        )?
+        .query_row((namespace, digest.as_str()), |_| Ok(()))
+        .optional()
+        .map(|found| found.is_some())
 }
 
 /// Up to `count` repositories after `last`, in order.
@@ -116,16 +135,4 @@ pub(crate) fn tags(
             })
         })?
         .collect()
-}
-
-/// When a manifest was pushed, in seconds since 1970.
-pub(crate) fn pushed(
-    connection: &Connection,
-    repository: &str,
-    digest: &str,
-) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached("SELECT pushed FROM manifest WHERE repository = ?1 AND digest = ?2")?
-        .query_row((repository, digest), |row| row.get(0))
-        .optional()
 }

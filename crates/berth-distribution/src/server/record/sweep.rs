@@ -12,7 +12,7 @@ pub(crate) struct Aged {
 }
 
 /// A manifest that no tag, index or subject holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Untagged {
     pub(crate) repository: String,
     pub(crate) digest: String,
@@ -20,7 +20,7 @@ pub(crate) struct Untagged {
 }
 
 /// A blob that a repository has without needing it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Unneeded {
     pub(crate) repository: String,
     pub(crate) digest: String,
@@ -95,30 +95,51 @@ pub(crate) fn forget_blob(tx: &Transaction, digest: &str, before: i64) -> rusqli
     .map(|n| n > 0)
 }
 
-/// Manifests pushed before `before` that have no tag, stand in no index, and are no referrer of
-/// something that is there.
+/// Manifests pushed before `before` that nothing holds, after `last`, in order.
 pub(crate) fn untagged(
     connection: &Connection,
     before: i64,
+    last: &Untagged,
     count: usize,
 ) -> rusqlite::Result<Vec<Untagged>> {
     connection
         .prepare_cached(
-            "SELECT repository, digest, pushed FROM manifest m WHERE pushed < ?1
+            "SELECT repository, digest, pushed FROM manifest m
+             WHERE (repository, digest) > (?1, ?2) AND pushed < ?3
              AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.repository = m.repository AND t.digest = m.digest)
-             AND NOT EXISTS (SELECT 1 FROM needs n WHERE n.repository = m.repository AND n.digest = m.digest AND n.kind = 1)
+             AND NOT EXISTS (SELECT 1 FROM needs n WHERE n.repository = m.repository AND n.digest = m.digest)
              AND (m.subject IS NULL OR NOT EXISTS (
                  SELECT 1 FROM manifest s WHERE s.repository = m.repository AND s.digest = m.subject))
-             ORDER BY repository, digest LIMIT ?2",
+             ORDER BY repository, digest LIMIT ?4",
         )?
-        .query_map((before, limit(count)), |row| {
-            Ok(Untagged {
-                repository: row.get(0)?,
-                digest: row.get(1)?,
-                pushed: row.get(2)?,
-            })
-        })?
+        .query_map(
+            (&last.repository, &last.digest, before, limit(count)),
+            |row| {
+                Ok(Untagged {
+                    repository: row.get(0)?,
+                    digest: row.get(1)?,
+                    pushed: row.get(2)?,
+                })
+            },
+        )?
         .collect()
+}
+
+/// Whether a tag, an index or its subject holds the manifest.
+pub(crate) fn is_held(
+    connection: &Connection,
+    repository: &str,
+    digest: &str,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM tag WHERE repository = ?1 AND digest = ?2)
+                 OR EXISTS (SELECT 1 FROM needs WHERE repository = ?1 AND digest = ?2)
+                 OR EXISTS (SELECT 1 FROM manifest m JOIN manifest s
+                     ON s.repository = m.repository AND s.digest = m.subject
+                     WHERE m.repository = ?1 AND m.digest = ?2)",
+        )?
+        .query_row((repository, digest), |row| row.get(0))
 }
 
 /// Forgets repositories that have been empty since `before`.
@@ -131,7 +152,7 @@ pub(crate) fn forget_empty(tx: &Transaction, before: i64) -> rusqlite::Result<us
     .execute([before.min(now())])
 }
 
-/// Every digest of the record, for finding files that it does not know.
+/// Whether the record tells of the blob.
 pub(crate) fn knows_blob(connection: &Connection, digest: &str) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM blob WHERE digest = ?1)")?

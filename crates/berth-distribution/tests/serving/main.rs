@@ -1,0 +1,8 @@
+//! The registry, asked over HTTP: what the specification says of every request, right and wrong.
+
+mod auth;
+mod blobs;
+mod collection;
+mod harness;
+mod manifests;
+mod policy;
