@@ -240,12 +240,14 @@ fn check_needs(
     document: &Document,
 ) -> Reply<()> {
     for (digest, size) in &document.blobs {
-        let found = record::blobs::size_in(tx, repository, digest)?;
-        fits(digest, *size, found, "blob")?;
+        match record::blobs::size_in(tx, repository, digest)? {
+            None if service.settings.sparse => {}
+            found => fits(digest, *size, found, "blob")?,
+        }
     }
     for (digest, size) in &document.manifests {
         match record::manifests::size(tx, repository, digest)? {
-            None if service.settings.sparse_indexes => {}
+            None if service.settings.sparse => {}
             found => fits(digest, *size, found, "manifest")?,
         }
     }

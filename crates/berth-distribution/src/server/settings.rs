@@ -25,8 +25,8 @@ pub struct Settings {
     pub read_only: bool,
     /// Whether manifests, tags and blobs may be deleted.
     pub delete: bool,
-    /// Accept indexes some of whose manifests are not here.
-    pub sparse_indexes: bool,
+    /// Accept manifests some of whose parts are not here.
+    pub sparse: bool,
     /// The most that one blob may have.
     pub blob_max: Bytes,
     /// Certificates, to be reached by https.
@@ -67,7 +67,7 @@ impl Default for Settings {
             address: "127.0.0.1:5000".into(),
             read_only: false,
             delete: true,
-            sparse_indexes: false,
+            sparse: false,
             blob_max: Bytes::new(1 << 40),
             tls: None,
             auth: None,
