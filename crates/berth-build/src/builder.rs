@@ -150,8 +150,24 @@ impl Builder {
 
     /// What the cache keeps, the longest unused first.
     pub async fn usage(&self) -> Result<Vec<CacheRecord>> {
-        let store = self.options.store.clone();
-        blocking(move || Cache::new(store).usage()).await
+        let this = self.clone();
+        blocking(move || {
+            let mut records = Cache::new(this.options.store.clone()).usage()?;
+            let mounts = this.caches.list(&this.options.cache_mounts());
+            let mounts =
+                mounts.map_err(|e| berth_store::Error::io("cannot read cache mounts", e))?;
+            records.extend(mounts.into_iter().map(|mount| CacheRecord {
+                id: mount.name,
+                description: "mount of type cache".to_owned(),
+                created: mount.changed.to_string(),
+                kind: "exec.cachemount",
+                in_use: mount.in_use,
+                shared: false,
+                size: mount.bytes,
+            }));
+            Ok(records)
+        })
+        .await
     }
 
     /// Forgets what the cache knows: everything with `all`, else what no image uses any more.

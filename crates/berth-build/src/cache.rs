@@ -36,6 +36,10 @@ pub struct CacheRecord {
     pub description: String,
     /// When it was run, as histories have it.
     pub created: String,
+    /// What it is: `regular` (a layer), or BuildKit's word for a cache mount.
+    pub kind: &'static str,
+    /// Whether a build uses it just now.
+    pub in_use: bool,
     /// Whether an image has the layer too, so that it takes no room of its own.
     pub shared: bool,
     /// Bytes on disk of its layer.
@@ -97,6 +101,8 @@ impl Cache {
                 id,
                 description: outcome.created_by,
                 created: outcome.created,
+                kind: "regular",
+                in_use: false,
                 shared: in_images.contains(&layer),
                 size,
             });

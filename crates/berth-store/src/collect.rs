@@ -15,7 +15,7 @@ use rusqlite::Connection;
 
 use crate::db::Db;
 use crate::lease::{Frozen, Held};
-use crate::{Error, Layers, Result, Store, durable, records};
+use crate::{Error, Layers, Result, Store, disk, durable, records};
 
 /// That no image, snapshot or record needs a row of `layer`.
 macro_rules! unreferenced {
@@ -38,14 +38,17 @@ pub struct Collected {
 /// Bytes on disk, by what takes them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Layers: tars, their indexes, directory forms.
+    /// Layers of images and of snapshots: tars, their indexes, directory forms.
     pub layers: u64,
+    /// Layers that only records (the build cache) hold, or nobody any more.
+    pub spare_layers: u64,
     /// Blobs: configs, manifests, compressed layers.
     pub content: u64,
-    /// What was written to snapshots.
+    /// The directories of snapshots.
     pub snapshots: u64,
-    /// The database and its log.
-    pub database: u64,
+    /// What stands at the top of the root: databases with their logs, locks, the directories
+    /// themselves. Whoever shares the root is in it too.
+    pub top: u64,
     /// How many layers there are.
     pub layer_count: u64,
 }
@@ -61,6 +64,9 @@ impl Store {
         }
         durable::empty_dir(&self.trash());
         collected.bytes += self.content().discard_parts();
+        if collected.layers + collected.blobs > 0 {
+            self.db().shorten_log();
+        }
         Ok(collected)
     }
 
@@ -116,26 +122,37 @@ impl Store {
 
     /// What takes how much of the disk.
     pub fn usage(&self) -> Result<Usage> {
-        let (layers, layer_count) = self.db().read(|c| {
+        let [layers, spare_layers, layer_count] = self.db().read(|c| {
             c.query_row(
-                "SELECT coalesce(sum(bytes), 0), count(*) FROM layer",
+                "SELECT coalesce(sum(bytes) FILTER (WHERE needed), 0),
+                        coalesce(sum(bytes) FILTER (WHERE NOT needed), 0),
+                        count(*)
+                 FROM (SELECT bytes,
+                              EXISTS (SELECT 1 FROM image_layer i WHERE i.diff_id = layer.diff_id)
+                              OR EXISTS (SELECT 1 FROM snapshot_layer s WHERE s.diff_id = layer.diff_id) AS needed
+                       FROM layer)",
                 [],
-                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+                |row| Ok([row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?]),
             )
         })?;
         let mut snapshots = 0;
         for key in self.snapshots().list()? {
-            snapshots += self.snapshots().usage(&key)?;
+            snapshots += self.snapshots().bytes(&key)?;
         }
-        let database = ["berth.db", "berth.db-wal", "berth.db-shm"]
-            .iter()
-            .map(|name| durable::bytes_on_disk(&self.root().join(name)))
+        let top = fs::read_dir(self.root())
+            .map_err(|e| Error::io(format_args!("cannot list {}", self.root().display()), e))?
+            .flatten()
+            .map(|entry| entry.path())
+            .chain([self.root().to_owned(), self.layers().dir().join("new")])
+            .chain(self.content().dirs())
+            .map(|path| disk::own_bytes(&path))
             .sum();
         Ok(Usage {
             layers: layers.unsigned_abs(),
+            spare_layers: spare_layers.unsigned_abs(),
             content: self.content().bytes()?,
             snapshots,
-            database,
+            top,
             layer_count: layer_count.unsigned_abs(),
         })
     }

@@ -66,6 +66,16 @@ impl Db {
         transact(&mut connection, run).map_err(failed)
     }
 
+    /// Moves the log into the database, so that it takes no room. Readers elsewhere may be in the way;
+    /// then it is done the next time.
+    pub(crate) fn shorten_log(&self) {
+        let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = done {
+            tracing::debug!(%error, "the database's log cannot be shortened now");
+        }
+    }
+
     /// The same, and on disk when it returns.
     pub(crate) fn write_durable<T>(
         &self,

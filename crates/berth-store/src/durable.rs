@@ -76,33 +76,3 @@ pub(crate) fn empty_dir(dir: &Path) {
         }
     }
 }
-
-/// Bytes that the file or tree at `path` takes on disk (allocated, not apparent; a file with several
-/// names counts once per name). What cannot be looked at counts nothing.
-pub(crate) fn bytes_on_disk(path: &Path) -> u64 {
-    allocated(path, true)
-}
-
-/// As [`bytes_on_disk`], without what the directories themselves take.
-pub(crate) fn bytes_of_files(path: &Path) -> u64 {
-    allocated(path, false)
-}
-
-fn allocated(path: &Path, directories: bool) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(meta) = fs::symlink_metadata(path) else {
-        return 0;
-    };
-    let mut total = match meta.is_dir() && !directories {
-        true => 0,
-        false => meta.blocks() * 512,
-    };
-    if meta.is_dir()
-        && let Ok(entries) = fs::read_dir(path)
-    {
-        for entry in entries.flatten() {
-            total += allocated(&entry.path(), directories);
-        }
-    }
-    total
-}

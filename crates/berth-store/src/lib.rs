@@ -15,6 +15,7 @@ mod collect;
 mod compress;
 mod content;
 mod db;
+pub mod disk;
 mod durable;
 mod erofs;
 mod error;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use berth_store::disk::bytes_on_disk;
 use tokio_util::sync::CancellationToken;
 
 use crate::dockerfile::Sharing;
@@ -29,6 +30,16 @@ pub(super) struct CacheHold {
     caches: Caches,
     /// The directory's name.
     pub(super) name: String,
+}
+
+/// A cache that is there.
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    /// On disk.
+    pub(crate) bytes: u64,
+    /// When a name last came or went at its top.
+    pub(crate) changed: jiff::Timestamp,
+    pub(crate) in_use: bool,
 }
 
 impl Caches {
@@ -78,6 +89,24 @@ impl Caches {
         }
     }
 
+    /// The directories below `root`.
+    pub(crate) fn list(&self, root: &Path) -> std::io::Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(root)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let changed = entry.metadata()?.modified()?;
+            found.push(Listed {
+                in_use: self.users().contains_key(&name),
+                name,
+                bytes: bytes_on_disk(&entry.path()),
+                changed: jiff::Timestamp::try_from(changed).unwrap_or_default(),
+            });
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
     /// Removes the directories below `root` that nobody uses; answers their bytes.
     pub(crate) fn prune(&self, root: &Path) -> std::io::Result<u64> {
         let users = self.users();
@@ -87,24 +116,11 @@ impl Caches {
             if users.contains_key(&*entry.file_name().to_string_lossy()) {
                 continue;
             }
-            bytes += size(&entry.path())?;
+            bytes += bytes_on_disk(&entry.path());
             std::fs::remove_dir_all(entry.path())?;
         }
         Ok(bytes)
     }
-}
-
-/// Bytes on disk of a directory of ours and all in it.
-fn size(path: &Path) -> std::io::Result<u64> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::symlink_metadata(path)?;
-    let mut bytes = metadata.blocks() * 512;
-    if metadata.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            bytes += size(&entry?.path())?;
-        }
-    }
-    Ok(bytes)
 }
 
 impl Drop for CacheHold {

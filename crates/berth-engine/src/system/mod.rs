@@ -57,6 +57,7 @@ pub async fn version(engine: &Engine) -> Result<VersionResponse> {
 
 /// What takes how much of the disk; the build cache is filled in by who has one.
 pub async fn df(engine: &Engine) -> Result<DiskUsage> {
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let store = engine.0.store.clone();
     let usage = blocking(move || store.usage()).await?;
     let images = image::ListOptions {
@@ -70,11 +71,18 @@ pub async fn df(engine: &Engine) -> Result<DiskUsage> {
         filters: Filters::default(),
         limit: 0,
     };
-    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let mut containers = container::list(engine, containers).await?;
+    for container in &mut containers {
+        // With its log and what else is kept of it.
+        let (store, id) = (engine.0.store.clone(), container.id.clone());
+        let bytes = blocking(move || Ok::<_, Error>(store.snapshots().bytes(&id)?)).await?;
+        container.size_rw = Some(signed(bytes));
+    }
     Ok(DiskUsage {
-        layers_size: signed(usage.layers),
+        // With these the four sums are what the data root takes of the disk.
+        layers_size: signed(usage.layers + usage.content + usage.top),
         images: image::list(engine, images).await?,
-        containers: container::list(engine, containers).await?,
+        containers,
         volumes: volume::with_usage(engine).await,
         build_cache: Vec::new(),
     })

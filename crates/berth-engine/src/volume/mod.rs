@@ -1,12 +1,12 @@
 //! Volumes: directories that outlive containers.
 
 pub(crate) mod registry;
-mod size;
 
 use std::collections::BTreeMap;
 
 use berth_spec::docker::volume::{VolumeList, VolumeUsage, VolumesPruned};
 use berth_spec::docker::{Volume, VolumeCreateBody};
+use berth_store::disk;
 
 use crate::container::plan::MountKind;
 use crate::crossing::blocking;
@@ -151,7 +151,7 @@ pub async fn prune(engine: &Engine, filters: Filters) -> Result<VolumesPruned> {
 /// Bytes on disk of a volume.
 async fn size_of(engine: &Engine, name: &str) -> u64 {
     let data = engine.0.volumes.data(name);
-    blocking(move || Ok::<_, Error>(size::size(&data)))
+    blocking(move || Ok::<_, Error>(disk::bytes_on_disk(&data)))
         .await
         .unwrap_or(0)
 }

@@ -68,7 +68,8 @@ async fn df(State(app): State<App>) -> Reply<Json<DiskUsage>> {
 fn cache_record(record: berth_build::CacheRecord) -> BuildCacheRecord {
     BuildCacheRecord {
         id: record.id,
-        kind: "regular".into(),
+        kind: record.kind.into(),
+        in_use: record.in_use,
         description: record.description,
         shared: record.shared,
         size: i64::try_from(record.size).unwrap_or(i64::MAX),

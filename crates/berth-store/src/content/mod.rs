@@ -20,7 +20,7 @@ use berth_spec::Digest;
 use berth_spec::digest::Algorithm;
 
 use crate::hash::{Hasher, digest_with};
-use crate::{Error, ErrorKind, Lease, Result, durable};
+use crate::{Error, ErrorKind, Lease, Result, disk, durable};
 
 /// What is known of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,18 +146,26 @@ impl Content {
                     .to_str()
                     .and_then(|hex| format!("{}:{hex}", algorithm.as_str()).parse().ok());
                 if let Some(digest) = digest {
-                    found.push((digest, durable::bytes_on_disk(&entry.path())));
+                    found.push((digest, disk::bytes_on_disk(&entry.path())));
                 }
             }
         }
         Ok(found)
     }
 
+    /// The directories that blobs are in.
+    pub(crate) fn dirs(&self) -> impl Iterator<Item = PathBuf> {
+        let algorithms = ALGORITHMS.iter().map(|algorithm| algorithm.as_str());
+        algorithms
+            .chain(["ingest"])
+            .map(|name| self.root.join(name))
+    }
+
     /// Bytes on disk of all blobs, those on their way in included.
     pub(crate) fn bytes(&self) -> Result<u64> {
         let blobs: u64 = self.list()?.iter().map(|(_, bytes)| bytes).sum();
         let ingests = self.ingests();
-        let incoming: u64 = ingests.iter().map(|(p, _)| durable::bytes_on_disk(p)).sum();
+        let incoming: u64 = ingests.iter().map(|(p, _)| disk::bytes_on_disk(p)).sum();
         Ok(blobs + incoming)
     }
 

@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{Content, Ingest};
 use crate::hash::Hasher;
-use crate::{Error, Lease, Result, durable};
+use crate::{Error, Lease, Result, disk};
 
 /// Less than this many bytes is quicker fetched anew.
 pub(super) const WORTH_KEEPING: u64 = 1 << 20;
@@ -84,7 +84,7 @@ impl Content {
         for (path, age) in self.ingests() {
             let idle = age > IDLE && File::open(&path).is_ok_and(|file| owns(&file, &path));
             if idle {
-                freed += durable::bytes_on_disk(&path);
+                freed += disk::bytes_on_disk(&path);
                 remove(&path);
             }
         }

@@ -16,7 +16,7 @@ use crate::hash::Hasher;
 use crate::tree::entry::{Entry, refused};
 use crate::tree::place::write_regions;
 use crate::tree::tar_reader::TarReader;
-use crate::{Error, Lease, Result, durable};
+use crate::{Error, Lease, Result, disk, durable};
 
 const BLOCK: u64 = 512;
 
@@ -56,7 +56,7 @@ pub(super) fn import(
         diff_id: incoming.diff_id,
         size: incoming.size,
         form,
-        bytes: durable::bytes_on_disk(&staging.dir),
+        bytes: disk::bytes_on_disk(&staging.dir),
     };
     layers.publish(&staging.dir, &layer, &incoming.stacking)
 }

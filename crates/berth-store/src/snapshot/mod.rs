@@ -33,7 +33,7 @@ use crate::db::Db;
 use crate::layer::Layers;
 use crate::layer::mapped::Owners;
 use crate::tree::remove::remove;
-use crate::{Error, ErrorKind, Layer, Lease, Result, durable};
+use crate::{Error, ErrorKind, Layer, Lease, Result, disk, durable};
 
 /// The writable overlays of a store; cheap to clone.
 #[derive(Clone)]
@@ -339,7 +339,14 @@ impl Snapshots {
     /// was only started shows 0 bytes, as with Docker.
     pub fn usage(&self, key: &str) -> Result<u64> {
         check_key(key)?;
-        Ok(durable::bytes_of_files(&self.path(key).join("upper")))
+        Ok(disk::bytes_of_files(&self.path(key).join("upper")))
+    }
+
+    /// Bytes on disk of all that stands in the snapshot's directory: what was written to it, and
+    /// what its owner keeps beside (logs).
+    pub fn bytes(&self, key: &str) -> Result<u64> {
+        check_key(key)?;
+        Ok(disk::bytes_on_disk(&self.path(key)))
     }
 
     fn path(&self, key: &str) -> PathBuf {
