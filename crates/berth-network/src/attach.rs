@@ -1,9 +1,10 @@
 //! Joining a sandbox to a network, and leaving it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::BorrowedFd;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::mac::MacAddr;
 use crate::names::Names;
@@ -18,7 +19,7 @@ use crate::state::{
     new_id, ruleset,
 };
 use crate::veth::{self, Plan};
-use crate::{Error, Result};
+use crate::{Error, Result, netns, sysctl};
 
 /// Most aliases of one endpoint, and ports of one request: bounds for what a client may ask.
 const MOST_ALIASES: usize = 1024;
@@ -32,9 +33,11 @@ struct Wish {
     isolated: bool,
     ip: Ipv4Addr,
     prefix_len: u8,
+    ipv6: Option<Ipv6Net>,
     mac: MacAddr,
     /// Set if the default route shall lead through here.
     route: Option<Ipv4Addr>,
+    route6: Option<Ipv6Addr>,
 }
 
 /// MTU in bytes of a network.
@@ -58,15 +61,15 @@ pub(crate) fn attach(
     let record = state.bridge_network(network)?.record.clone();
     check(state, sandbox_id, &record, &request)?;
     let id = new_id()?;
-    let ip = give_address(state, &record, request.ip)?;
-    let undo_address = |state: &mut State| free_address(state, &record.id, ip);
+    let (ip, ipv6) = give_addresses(state, &record, &request)?;
+    let undo_address = |state: &mut State| free_addresses(state, &record.id, ip, ipv6);
     let bindings = if record.internal {
         &[][..]
     } else {
         &request.ports
     };
     let default = default_binding(&record, options);
-    let ports = match state.claims.claim(&id, bindings, default) {
+    let ports = match state.claims.claim(&id, bindings, (default, ipv6.is_some())) {
         Ok(ports) => ports,
         Err(e) => {
             undo_address(state);
@@ -79,9 +82,13 @@ pub(crate) fn attach(
         isolated: isolated(&record, options),
         ip,
         prefix_len: record.subnet.map_or(32, |s| s.prefix_len()),
+        ipv6,
         mac: request.mac.unwrap_or_else(|| MacAddr::from_ipv4(ip)),
         route: record
             .gateway
+            .filter(|_| request.default_route && !record.internal),
+        route6: record
+            .gateway6
             .filter(|_| request.default_route && !record.internal),
         network: record.clone(),
     };
@@ -121,7 +128,7 @@ fn check(
             request.container_name, record.name
         )));
     }
-    if record.name == "bridge" && request.ip.is_some() {
+    if record.name == "bridge" && (request.ip.is_some() || request.ip6.is_some()) {
         return Err(Error::Invalid(
             "user specified IP address is supported on user defined networks only".into(),
         ));
@@ -168,29 +175,46 @@ pub(crate) fn default_binding(record: &NetworkRecord, options: &NetworkOptions) 
         .filter(|ip| *ip != IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
-fn give_address(
+/// An address of each kind that the network has.
+fn give_addresses(
     state: &mut State,
     record: &NetworkRecord,
-    wanted: Option<Ipv4Addr>,
-) -> Result<Ipv4Addr> {
-    let addresses = state
-        .networks
-        .get_mut(&record.id)
-        .and_then(|n| n.addresses.as_mut())
-        .ok_or_else(|| Error::AddressesExhausted(record.name.clone()))?;
-    match wanted {
-        Some(ip) => addresses.take(ip).map(|()| ip),
-        None => addresses.next(&record.name),
+    request: &EndpointRequest,
+) -> Result<(Ipv4Addr, Option<Ipv6Net>)> {
+    let missing = || Error::AddressesExhausted(record.name.clone());
+    let network = state.networks.get_mut(&record.id).ok_or_else(missing)?;
+    let addresses = network.addresses.as_mut().ok_or_else(missing)?;
+    let ip = match request.ip {
+        Some(ip) => addresses.take(ip.into()).map(|()| ip),
+        None => addresses.next_v4(&record.name),
+    }?;
+    let ip6 = match (&mut network.addresses6, request.ip6) {
+        (None, None) => return Ok((ip, None)),
+        (None, Some(ip6)) => Err(Error::Invalid(format!(
+            "invalid endpoint settings: no configured subnet contains IP address {ip6}"
+        ))),
+        (Some(addresses), Some(ip6)) => addresses.take(ip6.into()).map(|()| ip6),
+        (Some(addresses), None) => addresses.next_v6(&record.name),
+    };
+    let given = ip6.map(|ip6| {
+        let len = record.subnet6.map_or(128, |s| s.prefix_len());
+        (ip, Ipv6Net::new(ip6, len).ok())
+    });
+    if given.is_err() {
+        addresses.free(ip.into());
     }
+    given
 }
 
-fn free_address(state: &mut State, network_id: &str, ip: Ipv4Addr) {
-    if let Some(Network {
-        addresses: Some(addresses),
-        ..
-    }) = state.networks.get_mut(network_id)
-    {
-        addresses.free(ip);
+fn free_addresses(state: &mut State, network_id: &str, ip: Ipv4Addr, ipv6: Option<Ipv6Net>) {
+    let Some(network) = state.networks.get_mut(network_id) else {
+        return;
+    };
+    if let Some(addresses) = &mut network.addresses {
+        addresses.free(ip.into());
+    }
+    if let (Some(addresses), Some(ipv6)) = (&mut network.addresses6, ipv6) {
+        addresses.free(ipv6.addr().into());
     }
 }
 
@@ -220,13 +244,17 @@ fn join(
         ip: wish.ip,
         prefix_len: wish.prefix_len,
         gateway: wish.network.gateway.filter(|_| !wish.network.internal),
-        ipv6: None,
-        gateway6: None,
+        ipv6: wish.ipv6.map(IpNet::V6),
+        gateway6: wish
+            .network
+            .gateway6
+            .filter(|_| wish.ipv6.is_some() && !wish.network.internal),
         ports,
         default_route: wish.route.is_some(),
         dns: request.dns,
     };
-    let done = configure(&mut room.route, route, &veth, wish).and_then(|()| {
+    let place = room.sandbox.netns();
+    let done = configure((place, &mut room.route), route, &veth, wish).and_then(|()| {
         let rules = endpoint_rules(&wish.network.bridge, &endpoint);
         add_rules(state, names, options, &rules)
     });
@@ -309,7 +337,12 @@ fn interface(
 }
 
 /// Gives a veth its addresses and, if wished, the default route.
-fn configure(inside: &mut Route, host: &mut Route, veth: &Veth, wish: &Wish) -> Result<()> {
+fn configure(
+    (place, inside): (BorrowedFd<'_>, &mut Route),
+    host: &mut Route,
+    veth: &Veth,
+    wish: &Wish,
+) -> Result<()> {
     let on = |e: io::Error| {
         let attempt = format!("give {} the address {}", veth.inside, wish.ip);
         Error::kernel(attempt, e)
@@ -326,7 +359,23 @@ fn configure(inside: &mut Route, host: &mut Route, veth: &Veth, wish: &Wish) -> 
         wish.route
             .map(|gateway| route::add_default_route(veth.inside_index, gateway)),
     );
-    inside.batch(requests).map_err(on)
+    inside.batch(requests).map_err(on)?;
+    let Some(ipv6) = wish.ipv6 else {
+        return Ok(());
+    };
+    // Only now, so that the link-local address is made of the Ethernet address.
+    let setting = format!("ipv6/conf/{}/disable_ipv6", veth.inside);
+    let on6 = |e: io::Error| {
+        let attempt = format!("give {} the address {ipv6}", veth.inside);
+        Error::kernel(attempt, e)
+    };
+    netns::enter(place, || sysctl::set(&setting, "0")).map_err(on6)?;
+    let mut requests = vec![route::add_address6(veth.inside_index, ipv6)];
+    requests.extend(
+        wish.route6
+            .map(|gateway| route::add_default_route6(veth.inside_index, gateway)),
+    );
+    inside.batch(requests).map_err(on6)
 }
 
 /// Makes an endpoint's veth again, as it was.
@@ -353,8 +402,13 @@ pub(crate) fn mend(
         isolated: isolated(&network.record, options),
         ip: endpoint.ip,
         prefix_len: endpoint.prefix_len,
+        ipv6: match endpoint.ipv6 {
+            Some(IpNet::V6(net)) => Some(net),
+            _ => None,
+        },
         mac: endpoint.mac,
         route: endpoint.gateway.filter(|_| endpoint.default_route),
+        route6: endpoint.gateway6.filter(|_| endpoint.default_route),
     };
     let plan = Plan {
         host: Some(&endpoint.host_interface),
@@ -365,7 +419,7 @@ pub(crate) fn mend(
         isolated: wish.isolated,
     };
     *veth = veth::make(names, &plan, host, route)?;
-    configure(route, host, veth, &wish)
+    configure((sandbox.netns(), route), host, veth, &wish)
 }
 
 /// Takes the sandbox out of a network; gives what was there, whose interface still is.
@@ -417,7 +471,11 @@ pub(crate) fn forget(state: &mut State, names: &Names, members: &[Member]) {
     for Member { endpoint, .. } in members {
         state.doors.close(&endpoint.id);
         state.claims.release(&endpoint.id, &endpoint.ports);
-        free_address(state, &endpoint.network_id, endpoint.ip);
+        let ipv6 = match endpoint.ipv6 {
+            Some(IpNet::V6(net)) => Some(net),
+            _ => None,
+        };
+        free_addresses(state, &endpoint.network_id, endpoint.ip, ipv6);
     }
 }
 
@@ -433,8 +491,11 @@ fn elect_route(state: &mut State, sandbox_id: &str) {
     else {
         return;
     };
-    let request = route::add_default_route(member.veth.inside_index, gateway);
-    match room.route.batch(vec![request]) {
+    let link = member.veth.inside_index;
+    let mut requests = vec![route::add_default_route(link, gateway)];
+    let gateway6 = member.endpoint.gateway6;
+    requests.extend(gateway6.map(|gateway| route::add_default_route6(link, gateway)));
+    match room.route.batch(requests) {
         Ok(()) => member.endpoint.default_route = true,
         Err(e) => tracing::warn!("cannot set the default route of sandbox {sandbox_id}: {e}"),
     }

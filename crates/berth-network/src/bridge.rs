@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::mac::MacAddr;
 use crate::names::hash;
@@ -38,7 +38,7 @@ pub(crate) fn ensure(host: &mut Route, record: &NetworkRecord, wish: &Wish) -> R
             Err(e) => return Err(on(e)),
         }
     }
-    settings(name);
+    settings(name, record.subnet6.is_some());
     let index = host
         .link(name)
         .map_err(on)?
@@ -49,6 +49,7 @@ pub(crate) fn ensure(host: &mut Route, record: &NetworkRecord, wish: &Wish) -> R
         requests.push(route::pass_ip_hooks(name));
     }
     requests.extend(address(record).map(|net| route::add_address(index, net)));
+    requests.extend(address6(record).map(|net| route::add_address6(index, net)));
     host.batch(requests).map_err(on)?;
     Ok((index, made))
 }
@@ -59,16 +60,22 @@ fn address(record: &NetworkRecord) -> Option<Ipv4Net> {
     Ipv4Net::new(gateway, record.subnet?.prefix_len()).ok()
 }
 
+/// Its IPv6 address.
+fn address6(record: &NetworkRecord) -> Option<Ipv6Net> {
+    Ipv6Net::new(record.gateway6?, record.subnet6?.prefix_len()).ok()
+}
+
 /// Stays the same when a bridge is made again, for the sake of neighbours' caches.
 fn mac(record: &NetworkRecord) -> MacAddr {
     let [a, b, c, d, ..] = hash(record.id.as_bytes()).to_be_bytes();
     MacAddr([0x02, 0x42, a, b, c, d])
 }
 
-/// No IPv6 and no router advertisements; published ports work on 127.0.0.1 (the rules keep all else from it).
-fn settings(name: &str) {
+/// No IPv6 unless asked for, and no router advertisements; published ports work on 127.0.0.1 (the rules keep all else from it).
+fn settings(name: &str, ipv6: bool) {
     sysctl::set_if_there(&format!("ipv6/conf/{name}/accept_ra"), "0");
-    sysctl::set_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
+    let off = if ipv6 { "0" } else { "1" };
+    sysctl::set_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), off);
     sysctl::set_if_there(&format!("ipv4/conf/{name}/route_localnet"), "1");
 }
 

@@ -56,16 +56,17 @@ impl Claims {
         }
     }
 
-    /// Claims what all `bindings` ask for, or nothing. Those without an address get `default`, or all addresses.
+    /// Claims what all `bindings` ask for, or nothing. Those without an address get `default`, or all addresses. A container
+    /// with IPv4 alone has no SCTP ports on IPv6, which nobody could carry across.
     pub(crate) fn claim(
         &mut self,
         owner: &str,
         bindings: &[PortBinding],
-        default: Option<IpAddr>,
+        ways: (Option<IpAddr>, bool),
     ) -> Result<Vec<PublishedPort>> {
         let mut published = Vec::new();
         for binding in bindings {
-            match self.one(owner, binding, default) {
+            match self.one(owner, binding, ways) {
                 Ok(ports) => published.extend(ports),
                 Err(e) => {
                     self.release(owner, &published);
@@ -107,10 +108,10 @@ impl Claims {
         &mut self,
         owner: &str,
         binding: &PortBinding,
-        default: Option<IpAddr>,
+        ways: (Option<IpAddr>, bool),
     ) -> Result<Vec<PublishedPort>> {
         let ((low, high), last) = (self.ephemeral, self.last);
-        let mut on = |host_port| self.on_addresses(owner, binding, default, host_port);
+        let mut on = |host_port| self.on_addresses(owner, binding, ways, host_port);
         match binding.host_port {
             HostPort::Exact(port) if port != 0 => on(port),
             HostPort::Exact(_) | HostPort::Any => {
@@ -132,7 +133,7 @@ impl Claims {
         &mut self,
         owner: &str,
         binding: &PortBinding,
-        default: Option<IpAddr>,
+        (default, has_ipv6): (Option<IpAddr>, bool),
         host_port: u16,
     ) -> Result<Vec<PublishedPort>> {
         let everywhere = [
@@ -140,7 +141,18 @@ impl Claims {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         ];
         let given = binding.host_ip.or(default).map(|ip| [ip]);
-        let hosts = given.as_ref().map_or(&everywhere[..], |ip| &ip[..]);
+        let carried = has_ipv6 || binding.protocol != Protocol::Sctp;
+        let everywhere = if carried {
+            &everywhere[..]
+        } else {
+            &everywhere[..1]
+        };
+        let hosts = given.as_ref().map_or(everywhere, |ip| &ip[..]);
+        if !carried && hosts.iter().any(IpAddr::is_ipv6) {
+            return Err(Error::Invalid(format!(
+                "SCTP port {host_port} cannot be published on an IPv6 address: the container's network has no IPv6"
+            )));
+        }
         let mut published = Vec::new();
         for host_ip in hosts {
             let port = PublishedPort {

@@ -14,7 +14,8 @@ use crate::port::Protocol;
 /// `NFNL_SUBSYS_CTNETLINK` with `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`.
 const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
-const IPV4: u8 = 2;
+/// `AF_INET`, `AF_INET6`.
+const FAMILIES: [u8; 2] = [2, 10];
 /// `CTA_TUPLE_ORIG`, and in it `CTA_TUPLE_PROTO` with `CTA_PROTO_NUM` and `CTA_PROTO_DST_PORT`; nested.
 const ORIGINAL: u16 = 1;
 const NESTED: u16 = 0x8000;
@@ -27,9 +28,15 @@ const MOST: usize = 65_536;
 /// Makes the kernel forget UDP connections to these ports of the host.
 pub(crate) fn forget_udp(ports: &BTreeSet<u16>) -> io::Result<()> {
     let mut socket = Netlink::open(NETLINK_NETFILTER)?;
+    FAMILIES
+        .into_iter()
+        .try_for_each(|family| forget(&mut socket, family, ports))
+}
+
+fn forget(socket: &mut Netlink, family: u8, ports: &BTreeSet<u16>) -> io::Result<()> {
     let sequence = socket.next_sequence();
     let mut found = Vec::new();
-    let request = message(GET, NLM_F_REQUEST | NLM_F_DUMP, sequence, &[]);
+    let request = message(GET, NLM_F_REQUEST | NLM_F_DUMP, sequence, (family, &[]));
     socket.dump(&request, sequence, |entry| {
         let tuple = attributes(entry.payload().get(4..).unwrap_or_default())
             .find(|(kind, _)| *kind == ORIGINAL)
@@ -42,7 +49,12 @@ pub(crate) fn forget_udp(ports: &BTreeSet<u16>) -> io::Result<()> {
     })?;
     for tuple in found {
         let sequence = socket.next_sequence();
-        let request = message(DELETE, NLM_F_REQUEST | NLM_F_ACK, sequence, &tuple);
+        let request = message(
+            DELETE,
+            NLM_F_REQUEST | NLM_F_ACK,
+            sequence,
+            (family, &tuple),
+        );
         match socket.transact(&request, sequence, sequence, false) {
             // ENOENT: it is forgotten already.
             Err((_, e)) if errno(&e) != Some(2) => return Err(e),
@@ -66,9 +78,9 @@ fn leads_to(tuple: &[u8], ports: &BTreeSet<u16>) -> bool {
     udp && port.is_some_and(|port| ports.contains(&port))
 }
 
-/// A message about IPv4, with the connection's tuple if there is one.
-fn message(kind: u16, flags: u16, sequence: u32, tuple: &[u8]) -> Vec<u8> {
-    let mut body = vec![IPV4, 0, 0, 0];
+/// A message about connections of a family, with one's tuple if there is one.
+fn message(kind: u16, flags: u16, sequence: u32, (family, tuple): (u8, &[u8])) -> Vec<u8> {
+    let mut body = vec![family, 0, 0, 0];
     if !tuple.is_empty() {
         // A tuple came out of a message and fits into one.
         body.extend_from_slice(&(4 + tuple.len() as u16).to_ne_bytes());

@@ -1,10 +1,10 @@
 //! Making and removing networks: what is asked for is checked here, once.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::addresses::Addresses;
 use crate::names::Names;
@@ -33,6 +33,9 @@ fn blank(name: &str, driver: Driver) -> Result<NetworkRecord> {
         subnet: None,
         ip_range: None,
         gateway: None,
+        subnet6: None,
+        ip_range6: None,
+        gateway6: None,
         reserved: BTreeMap::new(),
         internal: false,
         dns: false,
@@ -42,17 +45,23 @@ fn blank(name: &str, driver: Driver) -> Result<NetworkRecord> {
 }
 
 /// Nets that others use: this engine's networks and the routes of the host.
-pub(crate) fn in_use(state: &mut State) -> Result<Vec<Ipv4Net>> {
-    let routes = state
-        .route
-        .routes()
-        .map_err(|e| Error::kernel("list the routes of the host", e))?;
-    let own = state.networks.values().filter_map(|n| n.record.subnet);
-    let foreign = routes
-        .into_iter()
-        .map(|(net, _)| net)
-        .filter(|net| net.prefix_len() > 0);
-    Ok(foreign.chain(own).collect())
+pub(crate) fn in_use(state: &mut State) -> Result<Vec<IpNet>> {
+    let on = |e| Error::kernel("list the routes of the host", e);
+    let routes = state.route.routes().map_err(on)?;
+    let routes6 = state.route.routes6().map_err(on)?;
+    let foreign = routes.into_iter().map(|(net, _)| IpNet::V4(net));
+    let foreign = foreign.chain(routes6.into_iter().map(IpNet::V6));
+    let foreign = foreign.filter(|net| net.prefix_len() > 0);
+    Ok(foreign.chain(own(state)).collect())
+}
+
+/// Nets of this engine's networks.
+fn own(state: &State) -> Vec<IpNet> {
+    let records = state.networks.values().map(|n| &n.record);
+    records
+        .flat_map(|r| [r.subnet.map(IpNet::V4), r.subnet6.map(IpNet::V6)])
+        .flatten()
+        .collect()
 }
 
 /// Makes those of `bridge`, `host` and `none` that are not there yet.
@@ -70,6 +79,11 @@ pub(crate) fn predefined(state: &mut State, names: &Names, options: &NetworkOpti
             let used = in_use(state)?;
             let (subnet, gateway) = match options.bip.or(own_bridge(state, options)?) {
                 Some(bip) => (bip.trunc(), bip.addr()),
+                // As Docker has it, a range alone is the whole subnet.
+                None if options.fixed_cidr.is_some() => {
+                    let subnet = options.fixed_cidr.unwrap_or_default().trunc();
+                    (subnet, first(subnet)?)
+                }
                 None => {
                     let subnet = subnet::free(&options.pools, &used)?;
                     (subnet, first(subnet)?)
@@ -79,8 +93,53 @@ pub(crate) fn predefined(state: &mut State, names: &Names, options: &NetworkOpti
             record.gateway = Some(gateway);
             record.bridge.clone_from(&names.default_bridge);
             record.options = default_options(names, options, state.mtu);
+            default_range(&mut record, options)?;
+            default_ipv6(state, &mut record, options)?;
         }
         admit(state, record);
+    }
+    Ok(())
+}
+
+/// Where the default network's addresses are given from, as the options have it.
+pub(crate) fn default_range(record: &mut NetworkRecord, options: &NetworkOptions) -> Result<()> {
+    record.ip_range = options.fixed_cidr.map(|range| range.trunc());
+    match (record.ip_range, record.subnet) {
+        (Some(range), Some(subnet))
+            if !(subnet.contains(&range.network())
+                && subnet.prefix_len() <= range.prefix_len()) =>
+        {
+            Err(Error::Invalid(format!(
+                "the range {range} (--fixed-cidr) is not within the subnet {subnet} of the default network"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives the default network IPv6, or takes it away, as the options have it.
+pub(crate) fn default_ipv6(
+    state: &mut State,
+    record: &mut NetworkRecord,
+    options: &NetworkOptions,
+) -> Result<()> {
+    let subnet = match (options.ipv6, options.fixed_cidr6) {
+        (false, _) => None,
+        (true, Some(fixed)) => Some(fixed.trunc()),
+        (true, None) => match record.subnet6 {
+            Some(subnet) => Some(subnet),
+            None => {
+                let used = in_use(state)?;
+                Some(subnet::free6(&options.pools, &options.instance, &used)?)
+            }
+        },
+    };
+    if record.subnet6 != subnet {
+        record.subnet6 = subnet;
+        record.gateway6 = match subnet {
+            Some(subnet) => Some(first6(subnet, &record.reserved)?),
+            None => None,
+        };
     }
     Ok(())
 }
@@ -125,11 +184,22 @@ pub(crate) fn default_options(
 /// Takes a record into the state; its bridge is not there yet.
 pub(crate) fn admit(state: &mut State, record: NetworkRecord) {
     let network = Network {
-        addresses: Addresses::new(&record),
+        addresses: Addresses::v4(&record),
+        addresses6: Addresses::v6(&record),
         bridge: 0,
         record,
     };
     state.networks.insert(network.record.id.clone(), network);
+}
+
+/// The first address of an IPv6 subnet that nobody reserved.
+fn first6(subnet: Ipv6Net, reserved: &BTreeMap<String, IpAddr>) -> Result<Ipv6Addr> {
+    let from = u128::from(subnet.network()) + 1;
+    let end = u128::from(subnet.broadcast());
+    (from..=end)
+        .map(Ipv6Addr::from)
+        .find(|ip| !reserved.values().any(|r| *r == IpAddr::V6(*ip)))
+        .ok_or_else(|| Error::Invalid(format!("the subnet {subnet} has no address")))
 }
 
 fn first(subnet: Ipv4Net) -> Result<Ipv4Addr> {
@@ -161,6 +231,16 @@ pub(crate) fn create(
     record.subnet = Some(subnet);
     record.bridge = choose_bridge(state, names, &record.id, &spec)?;
     record.ip_range = spec.ip_range;
+    if spec.ipv6 {
+        let subnet = choose_subnet6(state, options, &spec)?;
+        record.gateway6 = Some(choose_gateway6(subnet, &spec)?);
+        record.subnet6 = Some(subnet);
+        record.ip_range6 = spec.ip_range6;
+    } else if spec.subnet6.is_some() {
+        return Err(Error::Invalid(
+            "invalid network config: an IPv6 subnet is for a network with IPv6 (--ipv6)".into(),
+        ));
+    }
     record.reserved = spec.reserved;
     record.internal = spec.internal;
     record.dns = true;
@@ -170,6 +250,9 @@ pub(crate) fn create(
         mtu: attach::mtu(&record, state.mtu),
         icc: icc(&record, options),
     };
+    if record.subnet6.is_some() {
+        crate::forwarding::turn_on_ipv6(&mut state.route, options)?;
+    }
     let (index, _) = bridge::ensure(&mut state.route, &record, &wish)?;
     let mut batch = Batch::new();
     ruleset(names).add_network(&mut batch, &network_rules(&record, options));
@@ -213,6 +296,7 @@ fn choose_subnet(
                 "invalid network config: a gateway or an IP range needs a subnet".into(),
             ));
         }
+        // Beside an IPv6 subnet of the user's own, or without any.
         let used = in_use(state)?;
         return subnet::free(&options.pools, &used);
     };
@@ -229,23 +313,60 @@ fn choose_subnet(
             "invalid network config: ip-range {range} is not within the subnet {subnet}"
         )));
     }
-    let own = state.networks.values().filter_map(|n| n.record.subnet);
-    if own.into_iter().any(|used| subnet::overlap(&used, &subnet)) {
+    not_overlapping(state, subnet.into())?;
+    Ok(subnet)
+}
+
+fn not_overlapping(state: &State, subnet: IpNet) -> Result<()> {
+    if own(state).iter().any(|used| subnet::overlap(used, &subnet)) {
         return Err(Error::Forbidden(
             "invalid pool request: Pool overlaps with other one on this address space".into(),
         ));
     }
+    Ok(())
+}
+
+fn choose_subnet6(
+    state: &mut State,
+    options: &NetworkOptions,
+    spec: &NetworkSpec,
+) -> Result<Ipv6Net> {
+    let Some(subnet) = spec.subnet6.map(|s| s.trunc()) else {
+        let used = in_use(state)?;
+        return subnet::free6(&options.pools, &options.instance, &used);
+    };
+    let ip = subnet.network();
+    let odd = ip.is_loopback() || ip.is_multicast() || ip.is_unicast_link_local();
+    if !(8..=126).contains(&subnet.prefix_len()) || odd || ip.to_ipv4_mapped().is_some() {
+        return Err(Error::Invalid(format!(
+            "invalid network config: the subnet {subnet} cannot be used"
+        )));
+    }
+    if let Some(range) = spec.ip_range6
+        && !(subnet.contains(&range.network()) && subnet.prefix_len() <= range.prefix_len())
+    {
+        return Err(Error::Invalid(format!(
+            "invalid network config: ip-range {range} is not within the subnet {subnet}"
+        )));
+    }
+    not_overlapping(state, subnet.into())?;
     Ok(subnet)
+}
+
+fn choose_gateway6(subnet: Ipv6Net, spec: &NetworkSpec) -> Result<Ipv6Addr> {
+    match spec.gateway6 {
+        None => first6(subnet, &spec.reserved),
+        Some(ip) if subnet.contains(&ip) && ip != subnet.network() => Ok(ip),
+        Some(ip) => Err(Error::Invalid(format!(
+            "no matching subnet for gateway {ip}"
+        ))),
+    }
 }
 
 fn choose_gateway(subnet: Ipv4Net, spec: &NetworkSpec) -> Result<Ipv4Addr> {
     match spec.gateway {
         None => {
-            let reserved = |ip: &Ipv4Addr| {
-                spec.reserved
-                    .values()
-                    .any(|r| *r == std::net::IpAddr::V4(*ip))
-            };
+            let reserved = |ip: &Ipv4Addr| spec.reserved.values().any(|r| *r == IpAddr::V4(*ip));
             subnet
                 .hosts()
                 .find(|ip| !reserved(ip))

@@ -22,6 +22,7 @@ mod conntrack;
 mod create;
 mod dns;
 mod forward_policy;
+mod forwarding;
 mod names;
 mod netlink;
 mod netns;

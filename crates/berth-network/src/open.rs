@@ -54,6 +54,8 @@ pub(crate) fn open(
             record.options = create::default_options(names, options, mtu);
             if empty {
                 follow_options(&mut state, &mut record, names, options);
+                create::default_range(&mut record, options)?;
+                create::default_ipv6(&mut state, &mut record, options)?;
             }
         }
         create::admit(&mut state, record);
@@ -97,6 +99,13 @@ fn follow_options(
             veth::remove(&mut state.route, &record.bridge);
         }
     }
+    if let (None, Some(fixed), Some(subnet)) = (options.bip, options.fixed_cidr, record.subnet)
+        && !subnet.contains(&fixed.network())
+    {
+        record.subnet = Some(fixed.trunc());
+        record.gateway = fixed.trunc().hosts().next();
+        veth::remove(&mut state.route, &record.bridge);
+    }
     if options.bip.is_none()
         && let Err(e) = avoid_others(state, record, names, options)
     {
@@ -115,14 +124,17 @@ fn avoid_others(
     names: &Names,
     options: &NetworkOptions,
 ) -> Result<()> {
-    let Some(subnet) = record.subnet.filter(|_| options.bridge_name.is_none()) else {
+    let fixed = options.bridge_name.is_some() || options.fixed_cidr.is_some();
+    let Some(subnet) = record.subnet.filter(|_| !fixed) else {
         return Ok(());
     };
     let on = |e: io::Error| Error::kernel("list the routes of the host", e);
     let own = state.route.link(&names.default_bridge).map_err(on)?;
     let routes = state.route.routes().map_err(on)?;
     let taken = routes.iter().any(|(net, link)| {
-        net.prefix_len() > 0 && (link.is_none() || *link != own) && overlap(net, &subnet)
+        net.prefix_len() > 0
+            && (link.is_none() || *link != own)
+            && overlap(&(*net).into(), &subnet.into())
     });
     if taken {
         tracing::warn!("others use {subnet} by now: the default network gets another subnet");
@@ -181,7 +193,10 @@ fn restore(state: &mut State, endpoint: &Endpoint) -> bool {
         return false;
     };
     if let Some(addresses) = &mut network.addresses {
-        addresses.restore(endpoint.ip);
+        addresses.restore(endpoint.ip.into());
+    }
+    if let (Some(addresses), Some(ip)) = (&mut network.addresses6, endpoint.ip6()) {
+        addresses.restore(ip.into());
     }
     for port in &endpoint.ports {
         if let Err(e) = state.claims.restore(&endpoint.id, port) {

@@ -3,13 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A range that subnets are cut from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressPool {
     /// The whole range.
-    pub base: Ipv4Net,
+    pub base: IpNet,
     /// Prefix length of each subnet cut from it.
     pub size: u8,
 }
@@ -23,6 +23,12 @@ pub struct NetworkOptions {
     pub run_dir: PathBuf,
     /// Address and prefix of the default bridge (`--bip`), as in `192.168.5.1/24`.
     pub bip: Option<Ipv4Net>,
+    /// Part of the default network's subnet that addresses are given from (`--fixed-cidr`).
+    pub fixed_cidr: Option<Ipv4Net>,
+    /// Endpoints of the default network have IPv6 too (`--ipv6`).
+    pub ipv6: bool,
+    /// The IPv6 subnet of the default network (`--fixed-cidr-v6`); chosen as for others if absent.
+    pub fixed_cidr6: Option<Ipv6Net>,
     /// Name of the default bridge (`-b`); `berth0` for the default instance, else derived from the instance.
     pub bridge_name: Option<String>,
     /// Pools for networks without a subnet of their own (`--default-address-pool`); Docker's if empty.
@@ -50,6 +56,9 @@ impl NetworkOptions {
             instance: instance.into(),
             run_dir: run_dir.into(),
             bip: None,
+            fixed_cidr: None,
+            ipv6: false,
+            fixed_cidr6: None,
             bridge_name: None,
             pools: Vec::new(),
             mtu: None,
@@ -68,7 +77,10 @@ pub fn default_pools() -> Vec<AddressPool> {
     let pool = |a, b, len, size| {
         Ipv4Net::new(Ipv4Addr::new(a, b, 0, 0), len)
             .ok()
-            .map(|base| AddressPool { base, size })
+            .map(|base| AddressPool {
+                base: base.into(),
+                size,
+            })
     };
     let mut pools: Vec<_> = [(17, 16), (18, 16), (19, 16), (20, 14), (24, 14), (28, 14)]
         .into_iter()

@@ -26,7 +26,8 @@ pub(crate) fn publish(
     }
     bindings.iter().try_for_each(attach::check_port)?;
     let default = attach::default_binding(&record, options);
-    let added = state.claims.claim(endpoint_id, bindings, default)?;
+    let ways = (default, endpoint.ipv6.is_some());
+    let added = state.claims.claim(endpoint_id, bindings, ways)?;
     let mut only_new = endpoint_rules(&record.bridge, &endpoint);
     only_new.published.clone_from(&added);
     let mut batch = Batch::new();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::mac::MacAddr;
@@ -44,6 +44,14 @@ pub struct NetworkSpec {
     pub ip_range: Option<Ipv4Net>,
     /// Gateway; the first address of the subnet if absent.
     pub gateway: Option<Ipv4Addr>,
+    /// Its endpoints have IPv6 addresses too.
+    pub ipv6: bool,
+    /// IPv6 subnet to use; if absent one of the pools, or of the range of unique local addresses that this engine has.
+    pub subnet6: Option<Ipv6Net>,
+    /// Part of it that addresses are given from.
+    pub ip_range6: Option<Ipv6Net>,
+    /// IPv6 gateway; the first address of the subnet if absent.
+    pub gateway6: Option<Ipv6Addr>,
     /// Addresses never given out, by name.
     pub reserved: BTreeMap<String, IpAddr>,
     /// No way out of the network, and none in.
@@ -73,6 +81,15 @@ pub struct NetworkRecord {
     pub ip_range: Option<Ipv4Net>,
     /// The bridge's own address.
     pub gateway: Option<Ipv4Addr>,
+    /// IPv6 subnet; absent where endpoints have IPv4 alone.
+    #[serde(default)]
+    pub subnet6: Option<Ipv6Net>,
+    /// Part of it that addresses are given from.
+    #[serde(default)]
+    pub ip_range6: Option<Ipv6Net>,
+    /// The bridge's own IPv6 address.
+    #[serde(default)]
+    pub gateway6: Option<Ipv6Addr>,
     /// Addresses never given out, by name.
     pub reserved: BTreeMap<String, IpAddr>,
     /// No way out of the network, and none in.
@@ -103,6 +120,8 @@ pub struct EndpointRequest {
     pub aliases: Vec<String>,
     /// A fixed address of the subnet.
     pub ip: Option<Ipv4Addr>,
+    /// A fixed address of the IPv6 subnet.
+    pub ip6: Option<Ipv6Addr>,
     /// A fixed Ethernet address.
     pub mac: Option<MacAddr>,
     /// Ports to publish.
@@ -150,6 +169,16 @@ pub struct Endpoint {
     pub default_route: bool,
     /// Name servers asked for by the container (`--dns`).
     pub dns: Vec<IpAddr>,
+}
+
+impl Endpoint {
+    /// Its IPv6 address, without the prefix.
+    pub fn ip6(&self) -> Option<Ipv6Addr> {
+        match self.ipv6 {
+            Some(IpNet::V6(net)) => Some(net.addr()),
+            _ => None,
+        }
+    }
 }
 
 /// What is known of a sandbox that outlives the engine.

@@ -7,7 +7,7 @@ use crate::options::NetworkOptions;
 use crate::record::Driver;
 use crate::route;
 use crate::state::{State, icc, isolated};
-use crate::{Error, Result, attach, bridge, sysctl};
+use crate::{Error, Result, attach, bridge, forwarding};
 
 /// A veth that is lost again within this time stays so until the next repair: a container that removes its own interface
 /// in a loop gets no engine that does nothing else.
@@ -16,9 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Builds what is missing: forwarding, bridges (and their ports), veths, rules. Rules are replaced in one step, so there is no
 /// moment without them.
 pub(crate) fn all(state: &mut State, names: &Names, options: &NetworkOptions) -> Result<()> {
-    if options.ip_forward {
-        sysctl::set("ipv4/ip_forward", "1")
-            .map_err(|e| Error::kernel("turn on net.ipv4.ip_forward", e))?;
+    forwarding::turn_on(options)?;
+    if state.networks.values().any(|n| n.record.subnet6.is_some()) {
+        forwarding::turn_on_ipv6(&mut state.route, options)?;
     }
     // Rules first: nothing is reachable that should not be, not even for the time that the bridges take.
     state.replace_rules(names, options)?;

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
     NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
     LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
@@ -167,6 +167,31 @@ impl Route {
             }
             if let Ok(net) = Ipv4Net::new(to, route.header.destination_prefix_length) {
                 found.push((net, link));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Destinations of all IPv6 routes of the main table, but for the default route and link-local addresses.
+    pub(crate) fn routes6(&mut self) -> io::Result<Vec<Ipv6Net>> {
+        let mut ask = RouteMessage::default();
+        ask.header.address_family = AddressFamily::Inet6;
+        let all = self.dump(RouteNetlinkMessage::GetRoute(ask))?;
+        let mut found = Vec::new();
+        for message in all {
+            let RouteNetlinkMessage::NewRoute(route) = message else {
+                continue;
+            };
+            let to = route.attributes.iter().find_map(|a| match a {
+                RouteAttribute::Destination(RouteAddress::Inet6(to)) => Some(*to),
+                _ => None,
+            });
+            let len = route.header.destination_prefix_length;
+            if route.header.table == RouteHeader::RT_TABLE_MAIN
+                && let Some(to) = to.filter(|to| !to.is_unicast_link_local())
+                && let Ok(net) = Ipv6Net::new(to, len)
+            {
+                found.push(net);
             }
         }
         Ok(found)
@@ -389,6 +414,40 @@ pub(crate) fn add_address(index: u32, net: Ipv4Net) -> Request {
     ];
     Request {
         message: RouteNetlinkMessage::NewAddress(message),
+        flags: NLM_F_CREATE | NLM_F_REPLACE,
+    }
+}
+
+/// Gives a link an IPv6 address that it may use at once: nobody else of the network can have it.
+pub(crate) fn add_address6(index: u32, net: Ipv6Net) -> Request {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.prefix_len = net.prefix_len();
+    message.header.index = index;
+    message.attributes = vec![
+        AddressAttribute::Address(IpAddr::V6(net.addr())),
+        AddressAttribute::Flags(AddressFlags::Nodad),
+    ];
+    Request {
+        message: RouteNetlinkMessage::NewAddress(message),
+        flags: NLM_F_CREATE | NLM_F_REPLACE,
+    }
+}
+
+/// The default route of IPv6.
+pub(crate) fn add_default_route6(index: u32, gateway: Ipv6Addr) -> Request {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Unicast;
+    message.attributes = vec![
+        RouteAttribute::Gateway(RouteAddress::Inet6(gateway)),
+        RouteAttribute::Oif(index),
+    ];
+    Request {
+        message: RouteNetlinkMessage::NewRoute(message),
         flags: NLM_F_CREATE | NLM_F_REPLACE,
     }
 }

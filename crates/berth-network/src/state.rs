@@ -11,6 +11,7 @@ use crate::names::Names;
 use crate::nft::ruleset::{EndpointRules, NetworkRules, Ruleset};
 use crate::nft::{Batch, Nft};
 use crate::options::NetworkOptions;
+use crate::port::{Protocol, PublishedPort};
 use crate::proxy::Doors;
 use crate::record::{Driver, Endpoint, NetworkRecord};
 use crate::route::Route;
@@ -75,6 +76,8 @@ pub(crate) struct Network {
     pub record: NetworkRecord,
     /// None of a network without a subnet.
     pub addresses: Option<Addresses>,
+    /// None of a network without IPv6.
+    pub addresses6: Option<Addresses>,
     /// Number of the bridge; 0 without one.
     pub bridge: u32,
 }
@@ -132,6 +135,7 @@ pub(crate) fn endpoint_rules(bridge: &str, endpoint: &Endpoint) -> EndpointRules
         port: endpoint.host_interface.clone(),
         mac: endpoint.mac,
         ip: endpoint.ip,
+        ip6: endpoint.ip6(),
         published: endpoint.ports.clone(),
     }
 }
@@ -199,7 +203,8 @@ impl State {
 
     /// Leads the ports of an endpoint that are published on IPv6 addresses to it.
     pub(crate) fn open_doors(&mut self, endpoint: &Endpoint) {
-        for port in endpoint.ports.iter().filter(|p| p.host_ip.is_ipv6()) {
+        let carried = |p: &&PublishedPort| p.host_ip.is_ipv6() && p.protocol != Protocol::Sctp;
+        for port in endpoint.ports.iter().filter(carried) {
             let Some(socket) = self.claims.take_socket(&endpoint.id, port) else {
                 continue;
             };

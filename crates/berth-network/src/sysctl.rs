@@ -12,6 +12,11 @@ pub(crate) fn set(name: &str, value: &str) -> io::Result<()> {
     fs::write(path, value)
 }
 
+/// Whether it has this value.
+pub(crate) fn is(name: &str, value: &str) -> bool {
+    fs::read_to_string(format!("/proc/sys/net/{name}")).is_ok_and(|now| now.trim() == value)
+}
+
 /// Writes one that not every kernel has.
 pub(crate) fn set_if_there(name: &str, value: &str) {
     match set(name, value) {

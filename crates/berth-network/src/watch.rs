@@ -18,9 +18,10 @@ use crate::{Error, Result, background, forward_policy, repair};
 
 /// `NFNLGRP_NFTABLES`.
 const RULES: u32 = 7;
-/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`.
+/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`.
 const LINKS: u32 = 1;
 const ADDRESSES: u32 = 5;
+const ADDRESSES6: u32 = 9;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_DELADDR: u16 = 21;
@@ -51,6 +52,7 @@ impl Watch {
         let mut links = Netlink::open(NETLINK_ROUTE).map_err(on)?;
         links.join(LINKS).map_err(on)?;
         links.join(ADDRESSES).map_err(on)?;
+        links.join(ADDRESSES6).map_err(on)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| on(e.into()))?;
         let stop = Arc::new(stop);
         let ear = Ear {

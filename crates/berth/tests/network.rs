@@ -168,3 +168,222 @@ fn names_are_found_in_user_defined_networks() {
     engine.ok(&["rm", "-f", "web"]);
     engine.ok(&["network", "rm", "app"]);
 }
+
+#[test]
+fn ranges_of_ports() {
+    let engine = Engine::start(BERTH);
+    // Free ones in a row, as far as one can know.
+    let first = testkit::wait::until("free ports in a row", || {
+        let first = free_port();
+        let free = |port: u16| std::net::TcpListener::bind(("0.0.0.0", port)).is_ok();
+        (first < 65_500 && (first..first + 6).all(free)).then_some(first)
+    });
+    let last = first + 2;
+    // The first free one of a range.
+    let spec = format!("{first}-{last}:80");
+    for (name, expected) in [("a1", first), ("a2", first + 1), ("a3", last)] {
+        engine.ok(&[
+            "run", "-d", "--name", name, "-p", &spec, "busybox", "sleep", "600",
+        ]);
+        let shown = engine.ok(&["port", name, "80"]);
+        assert_eq!(shown, format!("0.0.0.0:{expected}\n[::]:{expected}"));
+    }
+    let err = engine.fails(125, &["run", "-d", "-p", &spec, "busybox", "sleep", "600"]);
+    assert!(err.contains(&format!("{first}-{last}")), "{err}");
+    // Ranges of the same length go together.
+    let (a, b) = (first + 3, first + 5);
+    let spec = format!("127.0.0.1:{a}-{b}:8000-8002/tcp");
+    engine.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "b1",
+        "-p",
+        &spec,
+        "busybox",
+        "sh",
+        "-c",
+        "echo r > /tmp/index.html; exec httpd -f -p 8001 -h /tmp",
+    ]);
+    assert_eq!(
+        engine.ok(&["port", "b1"]),
+        format!(
+            "8000/tcp -> 127.0.0.1:{a}\n8001/tcp -> 127.0.0.1:{}\n8002/tcp -> 127.0.0.1:{b}",
+            a + 1
+        )
+    );
+    assert_eq!(get_when_up(at("127.0.0.1", a + 1), "/index.html"), "r\n");
+    let err = engine.fails(125, &["create", "-p", "5000-5002:80-81", "busybox", "true"]);
+    assert!(
+        err.contains("invalid ranges specified for container and host Ports"),
+        "{err}"
+    );
+}
+
+#[test]
+fn ports_on_one_address_of_either_kind() {
+    let engine = Engine::start(BERTH);
+    let (four, six) = (free_port(), free_port());
+    engine.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--hostname",
+        "web",
+        "-p",
+        &format!("127.0.0.1:{four}:80"),
+        "-p",
+        &format!("[::1]:{six}:80"),
+        "busybox",
+        "sh",
+        "-c",
+        SERVE,
+    ]);
+    assert_eq!(get_when_up(at("127.0.0.1", four), "/index.html"), "web\n");
+    assert_eq!(get_when_up(at("::1", six), "/index.html"), "web\n");
+    assert!(get(at("::1", four), "/").is_err());
+    assert!(get(at("127.0.0.1", six), "/").is_err());
+    let shown = engine.ok(&["port", "web", "80/tcp"]);
+    assert_eq!(shown, format!("127.0.0.1:{four}\n[::1]:{six}"));
+    // A protocol that few use: the port is claimed, on IPv4 alone where the network has no IPv6.
+    let sctp = free_port();
+    let spec = format!("{sctp}:7/sctp");
+    engine.ok(&[
+        "run", "-d", "--name", "s1", "-p", &spec, "busybox", "sleep", "600",
+    ]);
+    assert_eq!(
+        engine.ok(&["port", "s1"]),
+        format!("7/sctp -> 0.0.0.0:{sctp}")
+    );
+}
+
+#[test]
+fn a_network_with_ipv6() {
+    let engine = Engine::start(BERTH);
+    // Of this engine's own, so that tests side by side do not meet.
+    let part = engine
+        .bip()
+        .split('.')
+        .nth(2)
+        .expect("a third number")
+        .to_owned();
+    let second = engine
+        .bip()
+        .split('.')
+        .nth(1)
+        .expect("a second number")
+        .to_owned();
+    let subnet = format!("fd0e:{second}:{part}::/64");
+    engine.ok(&["network", "create", "--ipv6", "--subnet", &subnet, "six"]);
+    engine.ok(&["network", "create", "--ipv6", "chosen"]);
+    engine.ok(&["network", "create", "four"]);
+    let configs = "{{.EnableIPv6}} {{range .IPAM.Config}}{{.Subnet}} {{end}}";
+    let shown = engine.ok(&["network", "inspect", "-f", configs, "six"]);
+    assert!(
+        shown.starts_with("true ") && shown.trim_end().ends_with(&subnet),
+        "{shown}"
+    );
+    let shown = engine.ok(&["network", "inspect", "-f", configs, "chosen"]);
+    assert!(
+        shown.starts_with("true ") && shown.contains(" fd"),
+        "{shown}"
+    );
+    assert!(
+        engine
+            .ok(&["network", "inspect", "-f", configs, "four"])
+            .starts_with("false ")
+    );
+    let fixed = format!("fd0e:{second}:{part}::77");
+    let port = free_port();
+    let publish = format!("{port}:80");
+    engine.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--hostname",
+        "web",
+        "--network",
+        "six",
+        "--ip6",
+        &fixed,
+        "-p",
+        &publish,
+        "busybox",
+        "sh",
+        "-c",
+        SERVE,
+    ]);
+    let fields = "{{range .NetworkSettings.Networks}}{{.GlobalIPv6Address}}/{{.GlobalIPv6PrefixLen}} {{.IPv6Gateway}}{{end}}";
+    assert_eq!(
+        engine.ok(&["inspect", "-f", fields, "web"]),
+        format!("{fixed}/64 fd0e:{second}:{part}::1")
+    );
+    let members = "{{range .Containers}}{{.IPv6Address}}{{end}}";
+    assert_eq!(
+        engine.ok(&["network", "inspect", "-f", members, "six"]),
+        format!("{fixed}/64")
+    );
+    // By name, by address, and back from the address to the name.
+    let inside = |command: &str| {
+        engine.ok(&[
+            "run",
+            "--rm",
+            "--network",
+            "six",
+            "busybox",
+            "sh",
+            "-c",
+            command,
+        ])
+    };
+    let url = format!("wget -qO- 'http://[{fixed}]/index.html'");
+    assert_eq!(inside(&url), "web");
+    assert!(inside("nslookup -type=aaaa web 127.0.0.11").contains(&fixed));
+    assert!(inside(&format!("nslookup {fixed} 127.0.0.11")).contains("web.six"));
+    assert!(inside("cat /etc/hosts").contains(&format!("fd0e:{second}:{part}::")));
+    // From the host, by both of its kinds of addresses.
+    assert_eq!(get_when_up(at("127.0.0.1", port), "/index.html"), "web\n");
+    assert_eq!(get_when_up(at("::1", port), "/index.html"), "web\n");
+    let gateway = format!("fd0e:{second}:{part}::1");
+    assert_eq!(get_when_up(at(&gateway, port), "/index.html"), "web\n");
+    assert_eq!(get_when_up(at(&fixed, 80), "/index.html"), "web\n");
+    let err = engine.fails(
+        125,
+        &[
+            "run",
+            "--rm",
+            "--network",
+            "four",
+            "--ip6",
+            "fd00::7",
+            "busybox",
+            "true",
+        ],
+    );
+    assert!(
+        err.contains("no configured subnet contains IP address fd00::7"),
+        "{err}"
+    );
+}
+
+#[test]
+fn ipv6_of_the_default_network() {
+    let prefix = format!("fd0d:{:x}::", std::process::id() & 0xffff);
+    let subnet = format!("{prefix}/64");
+    let engine = Engine::start_empty(BERTH, &["--ipv6", "--fixed-cidr-v6", &subnet]);
+    engine.load_busybox();
+    let subnets = "{{.EnableIPv6}} {{range .IPAM.Config}}{{.Subnet}} {{end}}";
+    let shown = engine.ok(&["network", "inspect", "-f", subnets, "bridge"]);
+    assert!(
+        shown.starts_with("true ") && shown.contains(&subnet),
+        "{shown}"
+    );
+    let shown = engine.ok(&[
+        "run", "--rm", "busybox", "ip", "-6", "addr", "show", "dev", "eth0",
+    ]);
+    assert!(shown.contains(&prefix), "{shown}");
+    let route = engine.ok(&["run", "--rm", "busybox", "ip", "-6", "route"]);
+    assert!(route.contains(&format!("default via {prefix}1")), "{route}");
+}

@@ -62,8 +62,8 @@ const HOSTS_MAX: u64 = 1 << 20;
 pub(crate) fn change_hosts(
     engine: &Engine,
     record: &Record,
-    gone: Option<IpAddr>,
-    new: Option<IpAddr>,
+    gone: &[IpAddr],
+    new: &[IpAddr],
 ) -> Result<()> {
     let path = HostFiles::below(&engine.container_dir(&record.id)).hosts;
     let failed = |e| Error::io(format_args!("cannot read {}", path.display()), e);
@@ -78,15 +78,12 @@ pub(crate) fn change_hosts(
         return Ok(());
     }
     let (name, domain) = (&record.config.hostname, &record.config.domainname);
-    let own: Vec<IpAddr> = new.into_iter().collect();
-    put(
-        &path,
-        changed_hosts(&before, gone, &hosts::build(&own, name, domain, &[]), new),
-    )
+    let fresh = hosts::build(new, name, domain, &[]);
+    put(&path, changed_hosts(&before, gone, &fresh, new))
 }
 
 /// `before` without the lines of `gone`, and with those that `fresh` has for `new`.
-fn changed_hosts(before: &str, gone: Option<IpAddr>, fresh: &str, new: Option<IpAddr>) -> String {
+fn changed_hosts(before: &str, gone: &[IpAddr], fresh: &str, new: &[IpAddr]) -> String {
     let of = |line: &str| {
         line.split_whitespace()
             .next()
@@ -94,10 +91,10 @@ fn changed_hosts(before: &str, gone: Option<IpAddr>, fresh: &str, new: Option<Ip
     };
     let kept = before
         .lines()
-        .filter(|line| gone.is_none() || of(line) != gone);
+        .filter(|line| of(line).is_none_or(|ip| !gone.contains(&ip)));
     let added = fresh
         .lines()
-        .filter(|line| new.is_some() && of(line) == new);
+        .filter(|line| of(line).is_some_and(|ip| new.contains(&ip)));
     kept.chain(added).map(|line| format!("{line}\n")).collect()
 }
 
@@ -192,6 +189,10 @@ fn resolv_text(engine: &Engine, record: &Record, network: &NetworkMode) -> Strin
     };
     let servers = or(&record.host.dns, &settings.dns);
     let host = resolv_conf::host_text();
+    let ipv6 = record.networks.keys().any(|name| {
+        let network = engine.0.networks.get(name);
+        network.is_ok_and(|n| n.subnet6.is_some())
+    });
     let embedded = match network {
         NetworkMode::Network(_) => record
             .networks
@@ -206,7 +207,7 @@ fn resolv_text(engine: &Engine, record: &Record, network: &NetworkMode) -> Strin
             search: or(&record.host.dns_search, &settings.dns_search),
             options: or(&record.host.dns_options, &settings.dns_options),
             embedded,
-            ipv6: *network == NetworkMode::Host,
+            ipv6: *network == NetworkMode::Host || ipv6,
         },
     )
 }
@@ -242,15 +243,15 @@ mod tests {
 
     #[test]
     fn names_are_changed_line_by_line() {
-        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let ip = |text: &str| [text.parse::<IpAddr>().unwrap()];
         let before = "127.0.0.1\tlocalhost\n10.0.0.2\tweb\n# a note\n10.0.0.9 mine";
         let fresh = "127.0.0.1\tlocalhost\n10.1.0.2\tweb\n";
         assert_eq!(
-            changed_hosts(before, None, fresh, ip("10.1.0.2")),
+            changed_hosts(before, &[], fresh, &ip("10.1.0.2")),
             "127.0.0.1\tlocalhost\n10.0.0.2\tweb\n# a note\n10.0.0.9 mine\n10.1.0.2\tweb\n"
         );
         assert_eq!(
-            changed_hosts(before, ip("10.0.0.2"), fresh, None),
+            changed_hosts(before, &ip("10.0.0.2"), fresh, &[]),
             "127.0.0.1\tlocalhost\n# a note\n10.0.0.9 mine\n"
         );
     }

@@ -1,10 +1,10 @@
 //! Where a container's packets go: the sandbox and its endpoints.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
-use berth_network::{EndpointRequest, PortBinding, Sandbox, SandboxRecord};
+use berth_network::{Endpoint, EndpointRequest, PortBinding, Sandbox, SandboxRecord};
 use berth_spec::docker::EndpointSettings;
 
 use super::launch::running;
@@ -142,15 +142,19 @@ pub(crate) fn endpoint_request(
             aliases.push(record.config.hostname.clone());
         }
     }
-    let ip = match settings
-        .ipam_config
-        .as_ref()
-        .map(|i| i.ipv4_address.as_str())
-    {
+    let fixed = settings.ipam_config.as_ref();
+    let ip = match fixed.map(|i| i.ipv4_address.as_str()) {
         None | Some("") => None,
         Some(ip) => Some(
             ip.parse::<Ipv4Addr>()
                 .map_err(|_| Error::invalid(format!("invalid IPv4 address: {ip}")))?,
+        ),
+    };
+    let ip6 = match fixed.map(|i| i.ipv6_address.as_str()) {
+        None | Some("") => None,
+        Some(ip) => Some(
+            ip.parse::<Ipv6Addr>()
+                .map_err(|_| Error::invalid(format!("invalid IPv6 address: {ip}")))?,
         ),
     };
     let mac = match (
@@ -172,6 +176,7 @@ pub(crate) fn endpoint_request(
         container_name: record.name.clone(),
         aliases,
         ip,
+        ip6,
         mac,
         ports: Vec::<PortBinding>::new(),
         default_route: false,
@@ -210,8 +215,14 @@ pub(super) fn addresses(sandbox: Option<&SandboxRecord>) -> BTreeMap<String, Vec
     let mut found: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     for endpoint in sandbox.iter().flat_map(|s| &s.endpoints) {
         let addresses = found.entry(endpoint.network_id.clone()).or_default();
-        addresses.push(IpAddr::V4(endpoint.ip));
-        addresses.extend(endpoint.ipv6.map(|net| net.addr()));
+        addresses.extend(addresses_of(endpoint));
     }
     found
+}
+
+/// Addresses of a container in one network.
+pub(crate) fn addresses_of(endpoint: &Endpoint) -> Vec<IpAddr> {
+    std::iter::once(IpAddr::V4(endpoint.ip))
+        .chain(endpoint.ip6().map(IpAddr::V6))
+        .collect()
 }

@@ -1,6 +1,5 @@
 //! Containers that join and leave networks.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use berth_network::NetworkRecord;
@@ -83,7 +82,7 @@ fn check_join(
     let fixed = settings
         .ipam_config
         .as_ref()
-        .is_some_and(|i| !i.ipv4_address.is_empty());
+        .is_some_and(|i| !i.ipv4_address.is_empty() || !i.ipv6_address.is_empty());
     if fixed && !network.dns {
         return Err(Error::invalid(
             "user specified IP address is supported on user defined networks only",
@@ -114,7 +113,7 @@ async fn attach(
             request.ports = requested(&record.config, &record.host)?;
         }
         let endpoint = engine.0.networks.attach(&joined, &network.id, request)?;
-        let address = IpAddr::V4(endpoint.ip);
+        let addresses = sandbox::addresses_of(&endpoint);
         let kept = container.change(&engine.0.db, |r| {
             r.networks.insert(network.name.clone(), settings);
             if let Some(sandbox) = &mut r.sandbox {
@@ -125,7 +124,7 @@ async fn attach(
             engine.0.networks.detach(joined.id(), &network.id)?;
             return Err(error);
         }
-        host_files::change_hosts(&engine, &record, None, Some(address))
+        host_files::change_hosts(&engine, &record, &[], &addresses)
     })
     .await
 }
@@ -195,7 +194,7 @@ fn detach(
         sandbox::refresh(engine, sandbox);
         Some(left)
     })?;
-    let gone = left.as_ref().map(|left| IpAddr::V4(left.ip));
+    let gone = left.as_ref().map(sandbox::addresses_of);
     let record = container.snapshot();
     let mut endpoints = record.sandbox.iter().flat_map(|s| &s.endpoints);
     let heir = endpoints.find(|e| e.default_route).map(|e| e.id.clone());
@@ -209,5 +208,5 @@ fn detach(
             }
         })?;
     }
-    host_files::change_hosts(engine, &record, gone, None)
+    host_files::change_hosts(engine, &record, &gone.unwrap_or_default(), &[])
 }

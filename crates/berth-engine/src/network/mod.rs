@@ -79,14 +79,15 @@ fn spec(body: NetworkCreateBody) -> Result<NetworkSpec> {
             "ingress and configuration networks are not supported by this engine",
         ));
     }
-    if body.enable_ipv4 == Some(false) || body.enable_ipv6 == Some(true) {
+    if body.enable_ipv4 == Some(false) {
         return Err(Error::not_implemented(
-            "user-defined networks have IPv4 alone in this engine",
+            "a network without IPv4 is not supported by this engine",
         ));
     }
     let mut spec = NetworkSpec {
         name: body.name,
         internal: body.internal,
+        ipv6: body.enable_ipv6 == Some(true),
         options: body.options.unwrap_or_default(),
         labels: body.labels.unwrap_or_default(),
         ..NetworkSpec::default()
@@ -98,16 +99,10 @@ fn spec(body: NetworkCreateBody) -> Result<NetworkSpec> {
             ipam.driver
         )));
     }
-    let mut configs = ipam.config.unwrap_or_default().into_iter();
-    if let Some(config) = configs.next() {
+    for config in ipam.config.unwrap_or_default() {
         read_ipam(&mut spec, config)?;
     }
-    match configs.next() {
-        Some(_) => Err(Error::invalid(
-            "a network has one IPv4 subnet in this engine",
-        )),
-        None => Ok(spec),
-    }
+    Ok(spec)
 }
 
 fn read_ipam(spec: &mut NetworkSpec, config: IpamConfig) -> Result<()> {
@@ -119,9 +114,29 @@ fn read_ipam(spec: &mut NetworkSpec, config: IpamConfig) -> Result<()> {
             .map(Some)
             .map_err(|_| Error::invalid(format!("invalid {what}: {text}")))
     }
-    spec.subnet = read("subnet", &config.subnet)?;
-    spec.ip_range = read("ip-range", &config.ip_range)?;
-    spec.gateway = read("gateway", &config.gateway)?;
+    if config.subnet.contains(':') {
+        // As Docker has it, what is said of IPv6 counts where IPv6 is asked for.
+        if !spec.ipv6 {
+            return Ok(());
+        }
+        if spec.subnet6.is_some() {
+            return Err(Error::invalid(
+                "a network has one IPv6 subnet in this engine",
+            ));
+        }
+        spec.subnet6 = read("subnet", &config.subnet)?;
+        spec.ip_range6 = read("ip-range", &config.ip_range)?;
+        spec.gateway6 = read("gateway", &config.gateway)?;
+    } else {
+        if spec.subnet.is_some() {
+            return Err(Error::invalid(
+                "a network has one IPv4 subnet in this engine",
+            ));
+        }
+        spec.subnet = read("subnet", &config.subnet)?;
+        spec.ip_range = read("ip-range", &config.ip_range)?;
+        spec.gateway = read("gateway", &config.gateway)?;
+    }
     for (name, address) in config.auxiliary_addresses {
         if let Some(address) = read("auxiliary address", &address)? {
             spec.reserved.insert(name, address);
@@ -186,16 +201,26 @@ fn members(engine: &Engine, network: &NetworkRecord) -> Vec<String> {
 }
 
 fn describe(record: &NetworkRecord) -> Network {
-    let text = |ip: &Option<std::net::Ipv4Addr>| ip.map(|ip| ip.to_string()).unwrap_or_default();
+    fn text(value: Option<impl ToString>) -> String {
+        value.map(|v| v.to_string()).unwrap_or_default()
+    }
+    let reserved = |v4: bool| {
+        let of_kind = record.reserved.iter().filter(|(_, ip)| ip.is_ipv4() == v4);
+        of_kind
+            .map(|(name, ip)| (name.clone(), ip.to_string()))
+            .collect()
+    };
     let config = record.subnet.map(|subnet| IpamConfig {
         subnet: subnet.to_string(),
-        ip_range: record.ip_range.map(|r| r.to_string()).unwrap_or_default(),
-        gateway: text(&record.gateway),
-        auxiliary_addresses: record
-            .reserved
-            .iter()
-            .map(|(name, ip)| (name.clone(), ip.to_string()))
-            .collect(),
+        ip_range: text(record.ip_range),
+        gateway: text(record.gateway),
+        auxiliary_addresses: reserved(true),
+    });
+    let config6 = record.subnet6.map(|subnet| IpamConfig {
+        subnet: subnet.to_string(),
+        ip_range: text(record.ip_range6),
+        gateway: text(record.gateway6),
+        auxiliary_addresses: reserved(false),
     });
     let created = Timestamp::from_second(record.created).unwrap_or_default();
     Network {
@@ -205,10 +230,11 @@ fn describe(record: &NetworkRecord) -> Network {
         scope: "local".to_owned(),
         driver: record.driver.as_str().to_owned(),
         enable_ipv4: true,
+        enable_ipv6: record.subnet6.is_some(),
         ipam: Ipam {
             driver: "default".to_owned(),
             options: None,
-            config: Some(config.into_iter().collect()),
+            config: Some(config.into_iter().chain(config6).collect()),
         },
         internal: record.internal,
         options: options(record),

@@ -1,7 +1,9 @@
 //! From the bytes of a question to the bytes of an answer, or to the decision that others shall answer it.
 
+use std::net::IpAddr;
+
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR};
+use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::zone;
@@ -72,14 +74,20 @@ fn records(state: &State, sandbox_id: &str, query: &Query) -> Option<Vec<Record>
     }
     let name = query.name().to_ascii();
     let addresses = zone::addresses(state, sandbox_id, name.trim_end_matches('.'))?;
-    Some(match query.query_type() {
-        RecordType::A => addresses
+    let kind = query.query_type();
+    // A name that is there and has nothing of a kind has no records of it.
+    let of_kind = |ip| match (ip, kind) {
+        (IpAddr::V4(ip), RecordType::A) => Some(RData::A(A(ip))),
+        (IpAddr::V6(ip), RecordType::AAAA) => Some(RData::AAAA(AAAA(ip))),
+        _ => None,
+    };
+    Some(
+        addresses
             .into_iter()
-            .map(|ip| record(RData::A(A(ip))))
+            .filter_map(of_kind)
+            .map(record)
             .collect(),
-        // The name is there; it has nothing of this kind.
-        _ => Vec::new(),
-    })
+    )
 }
 
 fn reply(question: &Message, code: ResponseCode, records: Vec<Record>, over_udp: bool) -> Answer {

@@ -62,7 +62,7 @@ fn lead(ports: &[(Protocol, u16)]) -> io::Result<()> {
                 .equals(R0, &super::PORT.to_be_bytes())
                 .constant(&EMBEDDED.octets(), TO_ADDRESS)
                 .constant(&port.to_be_bytes(), TO_PORT)
-                .redirect_to(TO_ADDRESS, TO_PORT);
+                .redirect_to(Family::Ipv4, TO_ADDRESS, TO_PORT);
         });
     }
     Nft::open()?.commit(batch).map_err(|(_, error)| error)

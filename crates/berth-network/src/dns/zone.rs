@@ -1,6 +1,6 @@
 //! What the resolver knows: the endpoints of the networks that the asking sandbox belongs to.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use crate::record::Endpoint;
 use crate::resolv_conf::EMBEDDED;
@@ -34,7 +34,7 @@ fn is_called(endpoint: &Endpoint, name: &str) -> bool {
 }
 
 /// Addresses of whoever is called `name` (or `name.network`) in the first network of the sandbox's that has one.
-pub(super) fn addresses(state: &State, sandbox_id: &str, name: &str) -> Option<Vec<Ipv4Addr>> {
+pub(super) fn addresses(state: &State, sandbox_id: &str, name: &str) -> Option<Vec<IpAddr>> {
     let qualified = name.rsplit_once('.');
     networks(state, sandbox_id).find_map(|(id, network, _)| {
         let within = qualified
@@ -43,7 +43,7 @@ pub(super) fn addresses(state: &State, sandbox_id: &str, name: &str) -> Option<V
         let mut found: Vec<_> = state
             .endpoints(id)
             .filter(|e| is_called(e, name) || within.is_some_and(|first| is_called(e, first)))
-            .map(|e| e.ip)
+            .flat_map(|e| std::iter::once(IpAddr::V4(e.ip)).chain(e.ip6().map(IpAddr::V6)))
             .collect();
         found.sort();
         (!found.is_empty()).then_some(found)
@@ -53,7 +53,9 @@ pub(super) fn addresses(state: &State, sandbox_id: &str, name: &str) -> Option<V
 /// Name of the endpoint at this address, `container.network`.
 pub(super) fn name_at(state: &State, sandbox_id: &str, ip: IpAddr) -> Option<String> {
     networks(state, sandbox_id).find_map(|(id, network, _)| {
-        let endpoint = state.endpoints(id).find(|e| IpAddr::V4(e.ip) == ip)?;
+        let is_there =
+            |e: &&Endpoint| IpAddr::V4(e.ip) == ip || e.ip6().map(IpAddr::V6) == Some(ip);
+        let endpoint = state.endpoints(id).find(is_there)?;
         Some(format!("{}.{network}", endpoint.container_name))
     })
 }

@@ -13,6 +13,8 @@ impl Register {
     }
 }
 
+/// Where an IPv6 address is put for comparing: a register of 16 bytes.
+const AT_IPV6: Register = Register(4);
 /// Register 0, for comparing.
 pub(crate) const R0: Register = Register(0);
 const VERDICT_REGISTER: u32 = 0;
@@ -117,6 +119,25 @@ impl Rule<'_, '_> {
         self.meta(Meta::NfProto, R0).equals(R0, &[2])
     }
 
+    /// Goes on for IPv6 packets (in tables of family inet).
+    pub(crate) fn ipv6(&mut self) -> &mut Self {
+        self.meta(Meta::NfProto, R0).equals(R0, &[10])
+    }
+
+    /// Goes on if the destination (of an IPv6 packet) is the loopback address.
+    pub(crate) fn loopback_destination6(&mut self) -> &mut Self {
+        self.payload(Header::Network, 24, 16, AT_IPV6)
+            .equals(AT_IPV6, &std::net::Ipv6Addr::LOCALHOST.octets())
+    }
+
+    /// Goes on for ICMPv6 packets of this type; past it the header is at hand.
+    pub(crate) fn icmpv6(&mut self, kind: u8) -> &mut Self {
+        self.meta(Meta::L4Proto, R0)
+            .equals(R0, &[58])
+            .payload(Header::Transport, 0, 1, R0)
+            .equals(R0, &[kind])
+    }
+
     /// Goes on if the source (of an IPv4 packet) is a loopback address.
     pub(crate) fn loopback_source(&mut self) -> &mut Self {
         self.payload(Header::Network, 12, 1, R0).equals(R0, &[127])
@@ -175,11 +196,16 @@ impl Rule<'_, '_> {
         })
     }
 
-    /// Sends the connection to the address and port in two registers.
-    pub(crate) fn redirect_to(&mut self, address: Register, port: Register) -> &mut Self {
+    /// Sends the connection to the address, of this family, and port in two registers.
+    pub(crate) fn redirect_to(
+        &mut self,
+        family: Family,
+        address: Register,
+        port: Register,
+    ) -> &mut Self {
         self.expression("nat", |a| {
             a.number(1, 1)
-                .number(2, 2)
+                .number(2, family as u32)
                 .number(3, address.number())
                 .number(5, port.number());
         })
@@ -240,6 +266,7 @@ pub(crate) struct Table<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Type {
     Ipv4 = 7,
+    Ipv6 = 8,
     Ether = 9,
     Protocol = 12,
     Port = 13,
@@ -252,7 +279,7 @@ impl Type {
         match self {
             Self::Ipv4 | Self::Protocol | Self::Port => 4,
             Self::Ether => 8,
-            Self::Interface => 16,
+            Self::Interface | Self::Ipv6 => 16,
         }
     }
 

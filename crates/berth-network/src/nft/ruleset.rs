@@ -6,9 +6,9 @@
 //!   set masquerade   those whose packets take the host's address on the way out
 //!   set internal     those with no way out and none in
 //!   set talk         (bridge, bridge): those whose endpoints may talk to each other
-//!   set members      (address, bridge): endpoints
-//!   map published_at (host address, protocol, port) -> (address, port)
-//!   map published    (protocol, port) -> (address, port), at any address of the host
+//!   set members      (address, bridge): endpoints; members6 alike
+//!   map published_at (host address, protocol, port) -> (address, port); published6_at alike
+//!   map published    (protocol, port) -> (address, port), at any address of the host; published6 alike
 //!
 //!   guard       prerouting, raw      no packet from a container to the host's loopback
 //!   prerouting  prerouting, dstnat   to an address of the host, but for loopback: publish
@@ -17,14 +17,17 @@
 //!   postrouting postrouting, srcnat  out: the host's address; back into the same bridge, or from loopback: the bridge's
 //!
 //! table bridge berth
-//!   set members      (port, Ethernet address, IPv4 address): who may say that he is who
+//!   set members      (port, Ethernet address, IPv4 address): who may say that he is who; members6 alike
 //!   guard       prerouting           drops what an endpoint sends under another's addresses
 //! ```
+//!
+//! The host's own programs reach `[::1]` by [`crate::proxy`]: the kernel sends nothing from there to another interface. Of IPv6
+//! an endpoint's neighbours hear what it says of its own addresses (RFC 4861), and no router advertisements or redirects.
 //!
 //! A base chain that accepts ends only itself, so the host's own INPUT and FORWARD rules still decide; a drop is final.
 //! Publishing a port and attaching an endpoint are additions of elements; no rule is made for either.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::expression::{
     DESTINATION_TRANSLATED, ESTABLISHED_OR_RELATED, Header, Hook, Meta, R0, Register, Rule, Table,
@@ -54,8 +57,13 @@ pub(crate) struct EndpointRules {
     pub port: String,
     pub mac: MacAddr,
     pub ip: Ipv4Addr,
+    pub ip6: Option<Ipv6Addr>,
     pub published: Vec<PublishedPort>,
 }
+
+/// EtherTypes.
+const IPV4: [u8; 2] = [0x08, 0x00];
+const IPV6: [u8; 2] = [0x86, 0xdd];
 
 const RAW: i32 = -300;
 const DSTNAT: i32 = -100;
@@ -70,6 +78,16 @@ const AFTER_NAME: Register = Register(8);
 const AFTER_NAME_AND_ETHER: Register = Register(10);
 const TO_ADDRESS: Register = Register(8);
 const TO_PORT: Register = Register(9);
+// The same with IPv6 addresses, of four registers each.
+const AFTER_ADDRESS6: Register = Register(8);
+const PORT_AFTER_ADDRESS6: Register = Register(9);
+const TO_ADDRESS6: Register = Register(10);
+const TO_PORT6: Register = Register(14);
+
+/// ICMPv6 types: RFC 4861, section 4.
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+const OF_ROUTERS: [u8; 2] = [134, 137];
 
 /// An interface's name as a key.
 fn name_key(name: &str) -> [u8; 16] {
@@ -138,13 +156,14 @@ impl Ruleset<'_> {
         batch
     }
 
-    /// Only ports of ours are looked at; their endpoints may send ARP and IPv4 under their own addresses, nothing else.
+    /// Only ports of ours are looked at; their endpoints may send ARP, IPv4 and IPv6 under their own addresses, nothing else.
     fn guard_ports(&self, table: &mut Table<'_>) {
         let sender = |rule: &mut Rule<'_, '_>, protocol: [u8; 2]| {
             rule.meta(Meta::Protocol, R0).equals(R0, &protocol);
             rule.meta(Meta::InName, K0);
         };
         table.set("members", &[Type::Interface, Type::Ether, Type::Ipv4]);
+        table.set("members6", &[Type::Interface, Type::Ether, Type::Ipv6]);
         table.base_chain("guard", "filter", Hook::Prerouting, RAW);
         table.chain("port");
         table.rule("guard", |r| {
@@ -153,7 +172,7 @@ impl Ruleset<'_> {
                 .verdict(Verdict::Jump("port"));
         });
         table.rule("port", |r| {
-            sender(r, [0x08, 0x00]);
+            sender(r, IPV4);
             r.payload(Header::Link, 6, 6, AFTER_NAME)
                 .payload(Header::Network, 12, 4, AFTER_NAME_AND_ETHER)
                 .within("members", K0)
@@ -165,6 +184,38 @@ impl Ruleset<'_> {
             r.payload(Header::Network, 8, 6, AFTER_NAME)
                 .payload(Header::Network, 14, 4, AFTER_NAME_AND_ETHER)
                 .within("members", K0)
+                .verdict(Verdict::Accept);
+        });
+        for kind in OF_ROUTERS {
+            table.rule("port", |r| {
+                sender(r, IPV6);
+                r.icmpv6(kind).verdict(Verdict::Drop);
+            });
+        }
+        // Whoever asks whether an address is free has none to ask from; it is his own that he may ask for.
+        table.rule("port", |r| {
+            sender(r, IPV6);
+            r.icmpv6(SOLICITATION)
+                .payload(Header::Network, 8, 16, AFTER_NAME)
+                .equals(AFTER_NAME, &[0; 16])
+                .payload(Header::Link, 6, 6, AFTER_NAME)
+                .payload(Header::Transport, 8, 16, AFTER_NAME_AND_ETHER)
+                .within("members6", K0)
+                .verdict(Verdict::Accept);
+        });
+        table.rule("port", |r| {
+            sender(r, IPV6);
+            r.icmpv6(ADVERTISEMENT)
+                .payload(Header::Link, 6, 6, AFTER_NAME)
+                .payload(Header::Transport, 8, 16, AFTER_NAME_AND_ETHER)
+                .not_within("members6", K0)
+                .verdict(Verdict::Drop);
+        });
+        table.rule("port", |r| {
+            sender(r, IPV6);
+            r.payload(Header::Link, 6, 6, AFTER_NAME)
+                .payload(Header::Network, 8, 16, AFTER_NAME_AND_ETHER)
+                .within("members6", K0)
                 .verdict(Verdict::Accept);
         });
         table.rule("port", |r| r.verdict(Verdict::Drop));
@@ -214,7 +265,7 @@ impl Ruleset<'_> {
         gone: &[PublishedPort],
     ) {
         let mut table = self.inet(batch);
-        ports(&mut table, endpoint.ip, gone, |table, set, key, _| {
+        ports(&mut table, endpoint, gone, |table, set, key, _| {
             table.remove(set, key);
         });
     }
@@ -234,31 +285,54 @@ impl Ruleset<'_> {
         let mut table = self.inet(batch);
         let member = [&ip[..], &name_key(&endpoint.bridge)].concat();
         change(&mut table, "members", &member, None);
-        ports(&mut table, endpoint.ip, &endpoint.published, &mut change);
+        if let Some(ip6) = endpoint.ip6 {
+            let member = [&ip6.octets()[..], &name_key(&endpoint.bridge)].concat();
+            change(&mut table, "members6", &member, None);
+        }
+        ports(&mut table, endpoint, &endpoint.published, &mut change);
         let mac = endpoint.mac.0;
         let member = [&name_key(&endpoint.port)[..], &mac, &[0; 2], &ip].concat();
         change(&mut self.bridge(batch), "members", &member, None);
+        for ip6 in endpoint
+            .ip6
+            .into_iter()
+            .flat_map(|ip| [ip, endpoint.mac.link_local()])
+        {
+            let member = [&name_key(&endpoint.port)[..], &mac, &[0; 2], &ip6.octets()].concat();
+            change(&mut self.bridge(batch), "members6", &member, None);
+        }
     }
 }
 
 /// Changes the elements of published ports.
 fn ports(
     table: &mut Table<'_>,
-    ip: Ipv4Addr,
+    endpoint: &EndpointRules,
     published: &[PublishedPort],
     mut change: impl FnMut(&mut Table<'_>, &str, &[u8], Option<&[u8]>),
 ) {
     for port in published {
-        let IpAddr::V4(host) = port.host_ip else {
-            continue;
+        let (any, one, host, ip) = match (port.host_ip, endpoint.ip6) {
+            (IpAddr::V4(host), _) => (
+                "published",
+                "published_at",
+                host.octets().to_vec(),
+                endpoint.ip.octets().to_vec(),
+            ),
+            (IpAddr::V6(host), Some(ip6)) if !host.is_loopback() => (
+                "published6",
+                "published6_at",
+                host.octets().to_vec(),
+                ip6.octets().to_vec(),
+            ),
+            (IpAddr::V6(_), _) => continue,
         };
         let at_any = [[port.protocol.number(), 0, 0, 0], padded(port.host_port)].concat();
-        let to = [ip.octets(), padded(port.container_port)].concat();
-        if host.is_unspecified() {
-            change(table, "published", &at_any, Some(&to));
+        let to = [&ip[..], &padded(port.container_port)].concat();
+        if port.host_ip.is_unspecified() {
+            change(table, any, &at_any, Some(&to));
         } else {
-            let at = [&host.octets()[..], &at_any].concat();
-            change(table, "published_at", &at, Some(&to));
+            change(table, one, &[host, at_any].concat(), Some(&to));
         }
     }
 }
@@ -273,17 +347,15 @@ fn sets(table: &mut Table<'_>) {
         table.set(set, &[Type::Interface]);
     }
     table.set("talk", &[Type::Interface, Type::Interface]);
-    table.set("members", &[Type::Ipv4, Type::Interface]);
-    table.map(
-        "published_at",
-        &[Type::Ipv4, Type::Protocol, Type::Port],
-        &[Type::Ipv4, Type::Port],
-    );
-    table.map(
-        "published",
-        &[Type::Protocol, Type::Port],
-        &[Type::Ipv4, Type::Port],
-    );
+    for (members, published_at, published, address) in [
+        ("members", "published_at", "published", Type::Ipv4),
+        ("members6", "published6_at", "published6", Type::Ipv6),
+    ] {
+        table.set(members, &[address, Type::Interface]);
+        let to = [address, Type::Port];
+        table.map(published_at, &[address, Type::Protocol, Type::Port], &to);
+        table.map(published, &[Type::Protocol, Type::Port], &to);
+    }
 }
 
 /// Bridges have `route_localnet`, for published ports on 127.0.0.1: nothing else may use it.
@@ -309,13 +381,27 @@ fn publish(table: &mut Table<'_>) {
             .meta(Meta::L4Proto, K1)
             .payload(Header::Transport, 2, 2, K2)
             .mapped("published_at", K0, TO_ADDRESS)
-            .redirect_to(TO_ADDRESS, TO_PORT);
+            .redirect_to(Family::Ipv4, TO_ADDRESS, TO_PORT);
     });
     table.rule("publish", |r| {
         r.meta(Meta::L4Proto, K1)
             .payload(Header::Transport, 2, 2, K2)
             .mapped("published", K1, TO_ADDRESS)
-            .redirect_to(TO_ADDRESS, TO_PORT);
+            .redirect_to(Family::Ipv4, TO_ADDRESS, TO_PORT);
+    });
+    table.chain("publish6");
+    table.rule("publish6", |r| {
+        r.payload(Header::Network, 24, 16, K0)
+            .meta(Meta::L4Proto, AFTER_ADDRESS6)
+            .payload(Header::Transport, 2, 2, PORT_AFTER_ADDRESS6)
+            .mapped("published6_at", K0, TO_ADDRESS6)
+            .redirect_to(Family::Ipv6, TO_ADDRESS6, TO_PORT6);
+    });
+    table.rule("publish6", |r| {
+        r.meta(Meta::L4Proto, AFTER_ADDRESS6)
+            .payload(Header::Transport, 2, 2, PORT_AFTER_ADDRESS6)
+            .mapped("published6", AFTER_ADDRESS6, TO_ADDRESS6)
+            .redirect_to(Family::Ipv6, TO_ADDRESS6, TO_PORT6);
     });
     table.base_chain("prerouting", "nat", Hook::Prerouting, DSTNAT);
     // A port on 127.0.0.1 is for this host's programs. Translation comes before the kernel's own check for such packets.
@@ -332,6 +418,14 @@ fn publish(table: &mut Table<'_>) {
     for chain in ["prerouting", "output"] {
         table.rule(chain, |r| {
             r.ipv4().own_destination().verdict(Verdict::Jump("publish"));
+        });
+        table.rule(chain, |r| {
+            r.ipv6().loopback_destination6().verdict(Verdict::Return);
+        });
+        table.rule(chain, |r| {
+            r.ipv6()
+                .own_destination()
+                .verdict(Verdict::Jump("publish6"));
         });
     }
 }
@@ -392,8 +486,15 @@ fn postrouting(table: &mut Table<'_>) {
             .masquerade();
     });
     table.rule("postrouting", |r| {
-        r.ipv4()
-            .meta(Meta::InName, R0)
+        r.ipv6()
+            .connection_status(DESTINATION_TRANSLATED)
+            .payload(Header::Network, 8, 16, K0)
+            .meta(Meta::OutName, AFTER_ADDRESS6)
+            .within("members6", K0)
+            .masquerade();
+    });
+    table.rule("postrouting", |r| {
+        r.meta(Meta::InName, R0)
             .within("masquerade", R0)
             .meta(Meta::OutName, R0)
             .not_within("bridges", R0)
@@ -428,7 +529,14 @@ mod tests {
             port: "bvabcdefg".into(),
             mac: "02:42:0a:00:00:02".parse().unwrap(),
             ip: Ipv4Addr::new(10, 0, 0, 2),
-            published: vec![port("0.0.0.0", 8080), port("127.0.0.1", 8081)],
+            ip6: Some("fd00::2".parse().unwrap()),
+            published: vec![
+                port("0.0.0.0", 8080),
+                port("127.0.0.1", 8081),
+                port("::", 8080),
+                port("::1", 8081),
+                port("fd00::1", 8082),
+            ],
         }
     }
 
@@ -467,6 +575,10 @@ mod tests {
                     "tcp . 8080 : 10.0.0.2 . 80",
                     "127.0.0.1 . tcp . 8081 : 10.0.0.2 . 80",
                     "10.0.0.2 . \"br0\"",
+                    "tcp . 8080 : fd00::2 . 80",
+                    "fd00::1 . tcp . 8082 : fd00::2 . 80",
+                    "fd00::2 . \"br0\"",
+                    "02:42:0a:00:00:02 . fe80::42:aff:fe00:2",
                     "fib daddr type local",
                 ] {
                     assert!(text.contains(part), "{part} is not in {text}");

@@ -142,16 +142,24 @@ pub fn serve(sandbox: &Sandbox, port: u16) {
 
 /// The same in any namespace.
 pub fn serve_in(place: impl AsFd, port: u16) {
-    let listener = within(place.as_fd(), move || {
-        TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap()
-    });
+    serve_at(place, (Ipv4Addr::UNSPECIFIED, port));
+}
+
+/// The same at all addresses, IPv6 ones too.
+pub fn serve_everywhere(place: impl AsFd, port: u16) {
+    serve_at(place, (Ipv6Addr::UNSPECIFIED, port));
+}
+
+fn serve_at(place: impl AsFd, address: impl Into<SocketAddr>) {
+    let address = address.into();
+    let listener = within(place.as_fd(), move || TcpListener::bind(address).unwrap());
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let Ok(mut client) = client else { return };
             let Ok(peer) = client.peer_addr() else {
                 continue;
             };
-            let _ = write!(client, "{}", peer.ip());
+            let _ = write!(client, "{}", peer.ip().to_canonical());
         }
     });
 }
@@ -240,7 +248,8 @@ pub fn run(words: &str) {
 /// A machine on another wire of this host, which routes everything by the host.
 pub struct Neighbour {
     netns: OwnedFd,
-    link: String,
+    /// The host's end of the wire; the other's name has an `f` more.
+    pub link: String,
     /// The host's address on that wire.
     pub host: Ipv4Addr,
     pub own: Ipv4Addr,

@@ -211,6 +211,23 @@ fn network(settings: &Settings, places: &Places) -> anyhow::Result<NetworkOption
         .as_deref()
         .map(|bip| bip.parse().with_context(|| format!("invalid --bip {bip:?}: expected an address and a prefix length, as in 172.17.0.1/16")))
         .transpose()?;
+    options.fixed_cidr = settings
+        .fixed_cidr
+        .as_deref()
+        .map(|net| {
+            net.parse().with_context(|| {
+                format!(
+                    "invalid --fixed-cidr {net:?}: expected an IPv4 network, as in 172.17.1.0/24"
+                )
+            })
+        })
+        .transpose()?;
+    options.ipv6 = settings.ipv6 == Some(true);
+    options.fixed_cidr6 = settings
+        .fixed_cidr_v6
+        .as_deref()
+        .map(|net| net.parse().with_context(|| format!("invalid --fixed-cidr-v6 {net:?}: expected an IPv6 network, as in 2001:db8:1::/64")))
+        .transpose()?;
     options.bridge_name = settings.bridge.clone();
     options.pools = settings
         .default_address_pools

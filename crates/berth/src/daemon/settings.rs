@@ -138,6 +138,12 @@ pub struct Settings {
     /// IPv4 subnet for the default bridge network
     #[arg(long, value_name = "string")]
     pub fixed_cidr: Option<String>,
+    /// IPv6 subnet for the default bridge network
+    #[arg(long, value_name = "string")]
+    pub fixed_cidr_v6: Option<String>,
+    /// Enable IPv6 networking
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub ipv6: Option<bool>,
     /// Default address pools for node specific local networks (base=CIDR,size=N)
     #[arg(long = "default-address-pool", value_name = "pool-options", value_parser = parse_pool)]
     pub default_address_pools: Vec<AddressPool>,
@@ -310,7 +316,7 @@ pub struct Ignored {
 }
 
 /// Keys of `daemon.json` that berth reads over.
-const IGNORED_KEYS: [&str; 21] = [
+const IGNORED_KEYS: [&str; 20] = [
     "live-restore",
     "userland-proxy",
     "userland-proxy-path",
@@ -330,7 +336,6 @@ const IGNORED_KEYS: [&str; 21] = [
     "builder",
     "allow-nondistributable-artifacts",
     "ip-forward-no-drop",
-    "ipv6",
     "swarm-default-advertise-addr",
 ];
 
@@ -413,7 +418,7 @@ impl Settings {
         }
         absent! {
             option: group data_root exec_root pidfile debug log_level log_format raw_logs tls tlsverify tlscacert tlscert
-                tlskey bridge bip fixed_cidr ip mtu icc ip_forward ip_masq max_concurrent_downloads
+                tlskey bridge bip fixed_cidr fixed_cidr_v6 ipv6 ip mtu icc ip_forward ip_masq max_concurrent_downloads
                 max_concurrent_uploads max_download_attempts http_proxy https_proxy no_proxy proxies log_driver
                 cgroup_parent default_cgroupns_mode default_ipc_mode default_shm_size default_runtime init init_path
                 no_new_privileges seccomp_profile userns_remap shutdown_timeout storage_driver build_host_trust;

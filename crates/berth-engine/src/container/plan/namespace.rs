@@ -131,7 +131,7 @@ pub(super) fn networks(
         let fixed = endpoint
             .ipam_config
             .as_ref()
-            .is_some_and(|i| !i.ipv4_address.is_empty());
+            .is_some_and(|i| !i.ipv4_address.is_empty() || !i.ipv6_address.is_empty());
         if fixed {
             return Err(Error::invalid(
                 "user specified IP address is supported on user defined networks only",
