@@ -139,6 +139,7 @@ async fn to_its_end(
     let ended = end(&task, &execs, stop);
     // All output has been passed on before the end is told.
     let (exit, passed) = tokio::join!(ended, pass(stream, &output));
+    berth_sys::fail_point("step.ended");
     // The sandbox goes, and the directory; what could not be undone is logged there.
     blocking(move || {
         drop(undo);
@@ -268,6 +269,7 @@ fn start(engine: &Engine, request: StepRequest, stream: OwnedFd) -> Result<Start
             stderr: true,
         }],
     })?;
+    berth_sys::fail_point("step.running");
     Ok(Started { task, undo })
 }
 

@@ -255,6 +255,8 @@ fn join(
     };
     let place = room.sandbox.netns();
     let done = configure((place, &mut room.route), route, &veth, wish).and_then(|()| {
+    berth_sys::fail_point("network.attach.interface");
+    let done = configure(&mut room.route, route, &veth, wish).and_then(|()| {
         let rules = endpoint_rules(&wish.network.bridge, &endpoint);
         add_rules(state, names, options, &rules)
     });
@@ -262,6 +264,7 @@ fn join(
         veth::remove(&mut state.route, &veth.host);
         return Err(e);
     }
+    berth_sys::fail_point("network.attach.rules");
     state.open_doors(&endpoint);
     let room = state.rooms.get_mut(sandbox_id).ok_or_else(missing)?;
     if endpoint.default_route {

@@ -254,12 +254,14 @@ pub(crate) fn create(
         crate::forwarding::turn_on_ipv6(&mut state.route, options)?;
     }
     let (index, _) = bridge::ensure(&mut state.route, &record, &wish)?;
+    berth_sys::fail_point("network.create.bridge");
     let mut batch = Batch::new();
     ruleset(names).add_network(&mut batch, &network_rules(&record, options));
     if let Err(e) = state.commit(batch) {
         let _ = bridge::remove(&mut state.route, &record.bridge);
         return Err(e);
     }
+    berth_sys::fail_point("network.create.rules");
     admit(state, record.clone());
     if let Some(network) = state.networks.get_mut(&record.id) {
         network.bridge = index;
@@ -444,6 +446,7 @@ pub(crate) fn remove(
         tracing::debug!("{e}");
     }
     state.pass_dockers_policy(names);
+    berth_sys::fail_point("network.remove.rules");
     bridge::remove(&mut state.route, &record.bridge)?;
     Ok(record)
 }

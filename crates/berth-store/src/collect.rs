@@ -62,6 +62,7 @@ impl Store {
             self.condemn_layers(&frozen, &mut collected)?;
             self.condemn_blobs(&frozen, &mut collected)?;
         }
+        berth_sys::fail_point("collect.condemned");
         durable::empty_dir(&self.trash());
         collected.bytes += self.content().discard_parts();
         if collected.layers + collected.blobs > 0 {
@@ -94,6 +95,7 @@ impl Store {
             if !gone {
                 continue;
             }
+            berth_sys::fail_point("collect.layer.recorded");
             self.layers().forget_mount(&diff_id);
             let to = self.trash().join(durable::unique_name()?);
             match fs::rename(self.layers().path(&diff_id), to) {
@@ -101,6 +103,7 @@ impl Store {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Error::io(format_args!("cannot remove layer {diff_id}"), e)),
             }
+            berth_sys::fail_point("collect.layer.renamed");
             collected.layers += 1;
             collected.bytes += bytes;
         }
@@ -114,6 +117,7 @@ impl Store {
                 continue;
             }
             self.content().discard(&digest, &self.trash())?;
+            berth_sys::fail_point("collect.blob.renamed");
             collected.blobs += 1;
             collected.bytes += bytes;
         }

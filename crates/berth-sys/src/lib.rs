@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod empty_root;
 pub mod executable;
+pub mod fail_point;
 pub mod file_filter;
 pub mod fs_user;
 pub mod held_signals;
@@ -17,3 +18,5 @@ pub mod signalfd;
 pub mod socket;
 pub mod socket_filter;
 pub mod title;
+
+pub use fail_point::fail_point;

@@ -50,15 +50,16 @@ impl Api {
         Ok(stream)
     }
 
-    /// Sends a request and gives back the connection, to read the answer from.
+    /// Sends a request (JSON in the query as it is) and gives back the connection, to read the answer from.
     pub fn send(&self, method: &str, path: &str, body: &[u8]) -> io::Result<UnixStream> {
         let mut stream = self.connect()?;
+        let path = escaped(path);
         let kind = match body.first() {
             None | Some(b'{') => "application/json",
             Some(_) => "application/x-tar",
         };
         let head = format!(
-            "{method} {path} HTTP/1.0\r\nHost: engine\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes())?;
@@ -75,17 +76,20 @@ impl Api {
         let (head, body) = bytes.split_at(end.ok_or_else(broken)? + 4);
         let head = String::from_utf8_lossy(head);
         let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());
-        let length = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            let length = name.eq_ignore_ascii_case("content-length");
-            length.then(|| value.trim().parse::<usize>().ok())?
-        });
-        if length.is_some_and(|length| length != body.len()) {
-            return Err(broken());
-        }
+        let field = |wanted: &str| {
+            head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+            })
+        };
+        let body = match field("content-length") {
+            _ if field("transfer-encoding") == Some("chunked") => whole(body),
+            Some(length) if length != body.len().to_string() => None,
+            _ => Some(body.to_vec()),
+        };
         Ok(Answer {
             status: status.ok_or_else(broken)?,
-            body: body.to_vec(),
+            body: body.ok_or_else(broken)?,
         })
     }
 
@@ -111,4 +115,30 @@ impl Api {
         );
         answer.json()
     }
+}
+
+/// Takes the chunks of a body apart, which must be there to the last.
+fn whole(mut chunks: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = chunks.windows(2).position(|w| w == b"\r\n")?;
+        let size = std::str::from_utf8(&chunks[..line]).ok()?;
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        chunks = &chunks[line + 2..];
+        body.extend_from_slice(chunks.get(..size)?);
+        chunks = chunks.get(size + 2..)?;
+    }
+}
+
+/// What may not stand in a path, as a path has it.
+fn escaped(path: &str) -> String {
+    path.chars()
+        .map(|c| match c {
+            '{' | '}' | '[' | ']' | '"' | ' ' => format!("%{:02X}", c as u32),
+            c => c.to_string(),
+        })
+        .collect()
 }

@@ -19,6 +19,8 @@ pub struct Engine {
     dir: tempfile::TempDir,
     child: Option<Child>,
     bip: String,
+    /// Its cgroups' parent, below each hierarchy's root.
+    cgroup_parent: String,
     extra: Vec<String>,
 }
 
@@ -52,6 +54,7 @@ impl Engine {
             dir,
             child: None,
             bip: own_bip(),
+            cgroup_parent: own_cgroup_parent(),
             extra: extra.iter().map(|s| (*s).to_owned()).collect(),
         };
         engine.launch();
@@ -79,7 +82,9 @@ impl Engine {
             .arg(self.path("run"))
             .arg("--pidfile")
             .arg(self.path("engine.pid"))
+            .args(["--cgroup-parent", &format!("/{}", self.cgroup_parent)])
             .args(&self.extra)
+            .env("BERTH_FAIL_POINTS", self.path("fail"))
             .env("NOTIFY_SOCKET", &notify)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
@@ -91,6 +96,7 @@ impl Engine {
         let said = loop {
             match ready.recv(&mut message) {
                 Ok(_) if message.starts_with(b"STOPPING=1") => {}
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 said => break said,
             }
         };
@@ -131,6 +137,64 @@ impl Engine {
     /// The engine's process ID.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("a running engine").id()
+    }
+
+    /// Lets the engine note which fail points it passes, and end at `point`.
+    pub fn fail_at(&self, point: Option<&str>) {
+        let dir = self.path("fail");
+        fs::create_dir_all(&dir).expect("a directory");
+        fs::write(dir.join("at"), point.unwrap_or("")).expect("a file");
+        // There is none before a point is passed.
+        let _ = fs::remove_file(dir.join("passed"));
+    }
+
+    /// The fail points that it has passed, each once, in the order of their first time.
+    pub fn passed(&self) -> Vec<String> {
+        let passed = fs::read_to_string(self.path("fail/passed")).unwrap_or_default();
+        let mut points: Vec<String> = Vec::new();
+        for point in passed.lines() {
+            if !points.iter().any(|p| p == point) {
+                points.push(point.to_owned());
+            }
+        }
+        points
+    }
+
+    /// Whether it has ended by itself; it is waited for then.
+    pub fn died(&mut self) -> bool {
+        let died = match &mut self.child {
+            None => true,
+            Some(child) => child.try_wait().expect("its state").is_some(),
+        };
+        if died {
+            self.child = None;
+        }
+        died
+    }
+
+    /// What its kernel objects carry in their names: a hash of its data root.
+    pub fn instance(&self) -> String {
+        let root = self.path("data");
+        let bytes = root.as_os_str().as_encoded_bytes().iter();
+        let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
+        format!("{hash:08x}")
+    }
+
+    /// The same in the names of its network interfaces.
+    pub fn tag(&self) -> String {
+        let bytes = self.instance();
+        let hash = bytes.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let digit = |i: u32| b"abcdefghijklmnopqrstuvwxyz234567"[(hash >> (5 * i)) as usize % 32];
+        (0..6).map(|i| char::from(digit(i))).collect()
+    }
+
+    /// The directory in the cgroup trees that its containers are in.
+    pub fn cgroup_parent(&self) -> &str {
+        &self.cgroup_parent
     }
 
     /// `unix://…`, for `DOCKER_HOST`.
@@ -289,6 +353,12 @@ fn own_bip() -> String {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let pick = std::process::id().wrapping_mul(16).wrapping_add(number) % (16 * 250);
     format!("10.{}.{}.1/24", 200 + pick / 250, pick % 250)
+}
+
+/// A name that no other engine of this run has.
+fn own_cgroup_parent() -> String {
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("berth-test-{}-{number}", std::process::id())
 }
 
 impl Drop for Engine {

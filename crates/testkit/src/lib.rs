@@ -11,6 +11,7 @@ pub mod http;
 pub mod line;
 pub mod proc;
 pub mod registry;
+pub mod remains;
 pub mod rootfs;
 pub mod terminal;
 pub mod userns;

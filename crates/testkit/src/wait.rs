@@ -17,11 +17,16 @@ pub fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
             return value;
         }
         assert!(Instant::now() < end, "waited {DEADLINE:?} in vain: {what}");
-        let pause = Timespec {
-            tv_sec: 0,
-            tv_nsec: 10_000_000,
-        };
-        // An empty poll set is a pause; being interrupted only asks earlier.
-        let _ = poll(&mut [], Some(&pause));
+        pause();
     }
+}
+
+/// Ten milliseconds.
+pub(crate) fn pause() {
+    let pause = Timespec {
+        tv_sec: 0,
+        tv_nsec: 10_000_000,
+    };
+    // An empty poll set is a pause; being interrupted only asks earlier.
+    let _ = poll(&mut [], Some(&pause));
 }

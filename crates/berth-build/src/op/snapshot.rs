@@ -28,12 +28,7 @@ impl SnapshotGuard {
 
 /// Removes the snapshots of builds that were under way when an earlier engine died.
 pub(crate) fn sweep(store: &Store) -> Result<()> {
-    for key in store.snapshots().list()? {
-        if key.starts_with(SNAPSHOT_PREFIX) {
-            store.snapshots().remove(&key)?;
-        }
-    }
-    Ok(())
+    Ok(store.snapshots().remove_all(SNAPSHOT_PREFIX)?)
 }
 
 impl Drop for SnapshotGuard {

@@ -91,6 +91,7 @@ fn make(
     let lease = store.lease()?;
     let mut diff_ids = store.snapshots().layers(&record.id)?;
     let layer = store.snapshots().commit(&lease, &record.id)?;
+    berth_sys::fail_point("container.commit.layer");
     // Nothing was written: the image has no layer more than its parent, as with Docker.
     let empty_layer = layer.diff_id.as_str() == EMPTY_LAYER;
     if !empty_layer {

@@ -89,6 +89,7 @@ fn create_of(
     }
     let name = name.unwrap_or_else(|| names::free_name(&engine.0.containers));
     engine.0.containers.reserve(&name, &id)?;
+    berth_sys::fail_point("container.create.reserved");
     let made = make(engine, &id, &name, &image, prepared);
     if made.is_err() {
         engine.0.containers.free(&name, &id);
@@ -98,6 +99,7 @@ fn create_of(
     engine.0.containers.insert(container.clone());
     // The container itself says what it uses by now.
     engine.0.volumes.let_go(&id)?;
+    berth_sys::fail_point("container.create.done");
     super::tell(engine, &container, "create", BTreeMap::new());
     Ok(ContainerCreateResponse { id, warnings })
 }
@@ -213,7 +215,9 @@ fn make(
         }
     });
     snapshots.create(id, image.layers())?;
+    berth_sys::fail_point("container.create.snapshot");
     volumes::make(engine, id, image, &mut mounts, &mut undo)?;
+    berth_sys::fail_point("container.create.volumes");
     let record = Record {
         id: id.to_owned(),
         name: name.to_owned(),
@@ -228,6 +232,7 @@ fn make(
         ..Record::default()
     };
     engine.0.volumes.keep_with(id, &record)?;
+    berth_sys::fail_point("container.create.recorded");
     undo.keep();
     Ok((Arc::new(Container::new(record)), warnings))
 }

@@ -39,7 +39,9 @@ pub(crate) async fn ended(engine: &Engine, container: &Arc<Container>, exit: Exi
         live.probes.take().inspect(CancellationToken::cancel);
         live.task = None;
     });
+    berth_sys::fail_point("container.exit.seen");
     release(engine, container).await;
+    berth_sys::fail_point("container.exit.released");
     let before = container.snapshot();
     let again = restarts(&before, exit, engine.0.closing.is_cancelled());
     let happening = match again {
@@ -63,6 +65,7 @@ pub(crate) async fn ended(engine: &Engine, container: &Arc<Container>, exit: Exi
     if let Err(error) = kept {
         tracing::warn!(container.id = %container.id, %error, "its end could not be recorded");
     }
+    berth_sys::fail_point("container.exit.recorded");
     if exit.oom {
         super::tell(engine, container, "oom", BTreeMap::new());
     }

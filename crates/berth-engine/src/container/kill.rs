@@ -73,6 +73,7 @@ pub(super) async fn send(engine: &Engine, container: &Arc<Container>, signal: i3
         Ok::<_, Error>(())
     })
     .await?;
+    berth_sys::fail_point("container.kill.signalled");
     let attributes = BTreeMap::from([("signal".to_owned(), signal.to_string())]);
     super::tell(engine, container, "kill", attributes);
     Ok(())

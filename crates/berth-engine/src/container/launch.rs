@@ -42,6 +42,7 @@ pub(super) fn launch(
     let network = NetworkMode::parse(&record.host.network_mode)?;
     take_shared_names(engine, &mut record, &network)?;
     let joined = sandbox::join(engine, &record, &network, &mut undo)?;
+    berth_sys::fail_point("container.start.network");
     let snapshots = engine.0.store.snapshots();
     let mount = match record.host.auto_remove {
         // What it writes goes with it: nothing of that need ever reach the disk.
@@ -60,11 +61,13 @@ pub(super) fn launch(
         init::add(&mut spec, program)?;
     }
     drop(inside);
+    berth_sys::fail_point("container.start.mounted");
     let sources = handles.place(&spec);
     let runtime = foreign::find(&record.host.runtime, &engine.0.settings.runtimes)?;
     let log = log_driver::target(&record, &engine.container_dir(&record.id))?;
     let dir = engine.task_dir(&record.id);
     make_dir(&dir, 0o700)?;
+    berth_sys::fail_point("container.start.directory");
     let Joined {
         netns,
         sandbox,
@@ -85,6 +88,7 @@ pub(super) fn launch(
         log,
         attaching,
     })?;
+    berth_sys::fail_point("container.start.spawned");
     undo.keep();
     Ok(Launched {
         task,

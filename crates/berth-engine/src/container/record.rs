@@ -66,6 +66,9 @@ pub(crate) struct Life {
     pub restart_count: i64,
     /// A user ended it: the restart policy does not apply.
     pub stopped_by_user: bool,
+    /// It is being removed, and its anonymous volumes with it.
+    #[serde(default)]
+    pub with_volumes: bool,
 }
 
 /// What those who wait look at.

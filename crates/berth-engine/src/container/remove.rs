@@ -83,7 +83,10 @@ pub(super) async fn remove_held(
     if options.force && container.status().running() {
         end(engine, container).await?;
     }
-    container.happen(&engine.0.db, Happening::RemovalBegan, |_| {})?;
+    container.happen(&engine.0.db, Happening::RemovalBegan, |r| {
+        r.life.with_volumes = options.volumes;
+    })?;
+    berth_sys::fail_point("container.remove.begun");
     if let Err(error) = finish_with(engine, container, options.volumes).await {
         container.happen(&engine.0.db, Happening::RemovalFailed, |r| {
             r.life.error = error.to_string();
@@ -95,14 +98,19 @@ pub(super) async fn remove_held(
 
 /// Finishes a removal that began before the engine ended.
 pub(crate) async fn finish(engine: &Engine, container: &Arc<Container>) -> Result<()> {
-    let volumes = container.read(|r| r.host.auto_remove);
+    let volumes = container.read(|r| r.host.auto_remove || r.life.with_volumes);
     finish_with(engine, container, volumes).await
 }
 
 async fn finish_with(engine: &Engine, container: &Arc<Container>, volumes: bool) -> Result<()> {
+    let volumes = match volumes {
+        true => anonymous_volumes(container),
+        false => Vec::new(),
+    };
     let condemned = {
         let (engine, container) = (engine.clone(), container.clone());
-        blocking(move || delete(&engine, &container)).await?
+        let volumes = volumes.clone();
+        blocking(move || delete(&engine, &container, &volumes)).await?
     };
     sweep(engine, container, condemned);
     engine.0.containers.remove(container);
@@ -112,21 +120,26 @@ async fn finish_with(engine: &Engine, container: &Arc<Container>, volumes: bool)
         pulse.removed = true;
         pulse.running = false;
     });
-    if volumes {
-        remove_volumes(engine, container).await;
-    }
+    berth_sys::fail_point("container.remove.told");
+    remove_volumes(engine, volumes).await;
     Ok(())
 }
 
-/// Takes it out of sight; the record last.
-fn delete(engine: &Engine, container: &Container) -> Result<Condemned> {
+/// Takes it out of sight; the record last, and `volumes` with it.
+fn delete(engine: &Engine, container: &Container, volumes: &[String]) -> Result<Condemned> {
     let condemned = engine.0.store.snapshots().condemn(&container.id)?;
+    berth_sys::fail_point("container.remove.condemned");
     let mut batch = Batch::default();
     batch.remove(Kind::Container, &container.id);
     for exec in engine.0.execs.of(&container.id) {
         batch.remove(Kind::Exec, &exec);
     }
-    engine.0.db.write(batch)?;
+    let others_have = |name: &str| {
+        let users = volume::users(engine, name);
+        users.iter().any(|user| *user != container.id)
+    };
+    engine.0.volumes.give_up_with(batch, volumes, others_have)?;
+    berth_sys::fail_point("container.remove.recorded");
     Ok(condemned)
 }
 
@@ -140,6 +153,7 @@ fn sweep(engine: &Engine, container: &Arc<Container>, condemned: Condemned) {
         let (parts, id) = (engine.clone(), container.id.clone());
         let swept = blocking(move || {
             condemned.finish()?;
+            berth_sys::fail_point("container.remove.files");
             // Its shim has removed it, unless it was killed.
             let path = container.read(|r| parts.cgroup_path(r));
             if let Ok(group) = parts.0.cgroups.open(&path) {
@@ -147,6 +161,7 @@ fn sweep(engine: &Engine, container: &Arc<Container>, condemned: Condemned) {
                     .remove()
                     .map_err(|e| Error::internal(format!("cgroup: {e}")))?;
             }
+            berth_sys::fail_point("container.remove.cgroup");
             match std::fs::remove_dir_all(parts.task_dir(&container.id)) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     Err(Error::io("cannot remove its directory of the run", e))
@@ -160,15 +175,18 @@ fn sweep(engine: &Engine, container: &Arc<Container>, condemned: Condemned) {
     });
 }
 
-/// Removes the anonymous volumes that were made for a container and that no other uses.
-async fn remove_volumes(engine: &Engine, container: &Arc<Container>) {
-    let names: Vec<String> = container.read(|r| {
-        r.mounts
-            .iter()
-            .filter(|m| m.kind == MountKind::Volume && m.anonymous)
+/// The volumes that were made for a container.
+fn anonymous_volumes(container: &Container) -> Vec<String> {
+    container.read(|r| {
+        let own = r.mounts.iter();
+        own.filter(|m| m.kind == MountKind::Volume && m.anonymous)
             .map(|m| m.name.clone())
             .collect()
-    });
+    })
+}
+
+/// Removes those volumes of a container that is gone that no other uses.
+async fn remove_volumes(engine: &Engine, names: Vec<String>) {
     for name in names {
         match volume::remove_unused(engine, &name).await {
             Ok(()) => {}

@@ -70,6 +70,7 @@ fn begin(
         .flat_map(|s| &s.endpoints)
         .map(|e| e.network_id.clone())
         .collect();
+    berth_sys::fail_point("container.start.running");
     let kept = container.happen(&engine.0.db, Happening::Started, |record| {
         let life = &mut record.life;
         life.pid = task.pid();
@@ -91,6 +92,7 @@ fn begin(
         // It runs all the same; its shim is found again by its directory.
         tracing::warn!(container.id = %container.id, %error, "the start could not be recorded");
     }
+    berth_sys::fail_point("container.start.recorded");
     for network in networks {
         super::tell_network(engine, &network, "connect", &container.id);
     }

@@ -46,6 +46,7 @@ pub(super) fn make(
                     }
                     if let Some(root) = &view {
                         fill(engine, root, mount)?;
+                        berth_sys::fail_point("container.create.filled");
                     }
                 }
                 engine.0.volumes.set_used(&mount.name)?;

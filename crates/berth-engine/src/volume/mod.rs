@@ -53,6 +53,7 @@ pub async fn create(engine: &Engine, body: VolumeCreateBody) -> Result<Volume> {
         let volume = made.0.volumes.create(&body, anonymous)?;
         // Not even a power cut takes what has been acknowledged.
         made.0.db.sync()?;
+        berth_sys::fail_point("volume.create.done");
         Ok::<_, Error>(volume)
     })
     .await?;
@@ -107,6 +108,7 @@ pub(crate) async fn remove_unused(engine: &Engine, name: &str) -> Result<()> {
     blocking(move || {
         let users = || users(&volumes, &gone);
         volumes.0.volumes.remove(&gone, users)?;
+        berth_sys::fail_point("volume.remove.done");
         volumes.0.db.sync()
     })
     .await?;

@@ -34,8 +34,8 @@ pub(crate) struct VolumeRecord {
     /// Something was mounted from it, or copied into it: an image's files are not copied again.
     #[serde(default)]
     pub used: bool,
-    /// Made for a container that has no record yet: should the engine end before it has, the volume
-    /// goes at the next start.
+    /// Of a container that has no record yet, or none any more: should the engine end before somebody
+    /// has the volume or it is removed, it goes at the next start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pending: bool,
 }
@@ -165,6 +165,7 @@ impl Volumes {
         }
         let home = self.dir.join(&record.name);
         make_dir(&home, 0o711)?;
+        berth_sys::fail_point("volume.create.directory");
         let made = make_dir(&self.data(&record.name), 0o755)
             .and_then(|()| self.db.put(Kind::Volume, &record.name, &record));
         if let Err(error) = made {
@@ -172,6 +173,7 @@ impl Volumes {
             let _ = std::fs::remove_dir_all(&home);
             return Err(error);
         }
+        berth_sys::fail_point("volume.create.recorded");
         records.insert(record.name.clone(), record.clone());
         claim();
         Ok((record, true))
@@ -229,6 +231,37 @@ impl Volumes {
         Ok(())
     }
 
+    /// Makes the changes of `batch`, by which a container goes, and in the same moment gives up those of
+    /// its volumes that nobody else has: they are removed next, by the next engine if need be. Blocks.
+    pub fn give_up_with(
+        &self,
+        mut batch: Batch,
+        volumes: &[String],
+        in_use: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        let mut index = self.index();
+        let Index { records, claims } = &mut *index;
+        let mut given_up = Vec::new();
+        for name in volumes {
+            if let Some(volume) = records.get(name)
+                && !claims.contains_key(name)
+                && !in_use(name)
+            {
+                let volume = VolumeRecord {
+                    pending: true,
+                    ..volume.clone()
+                };
+                batch.put(Kind::Volume, name, &volume)?;
+                given_up.push(volume);
+            }
+        }
+        self.db.write(batch)?;
+        for volume in given_up {
+            records.insert(volume.name.clone(), volume);
+        }
+        Ok(())
+    }
+
     /// Remembers that files are in it.
     pub fn set_used(&self, name: &str) -> Result<()> {
         let mut index = self.index();
@@ -275,7 +308,9 @@ impl Volumes {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
                 _ => {}
             }
+            berth_sys::fail_point("volume.remove.renamed");
             self.db.remove(Kind::Volume, name)?;
+            berth_sys::fail_point("volume.remove.recorded");
             index.records.remove(name);
         }
         delete(&condemned).map_err(failed)

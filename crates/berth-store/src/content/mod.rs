@@ -226,6 +226,7 @@ impl Ingest {
             .map_err(|e| Error::io(format_args!("cannot store blob {digest}"), e))?;
         // Somebody else's identical blob is replaced by an identical one.
         durable::publish(&self.path, &self.content.path(&digest))?;
+        berth_sys::fail_point("content.ingest.published");
         Ok((digest, size))
     }
 }

@@ -104,6 +104,7 @@ impl Images {
             }
             None => None,
         };
+        berth_sys::fail_point("image.add.content");
         let missing = self
             .db
             .read(|c| first_missing(c, &config.rootfs.diff_ids))?;
@@ -114,6 +115,7 @@ impl Images {
         }
         self.db
             .write(|tx| insert(tx, &id, &config, manifest.as_ref(), image.parent.as_ref()))?;
+        berth_sys::fail_point("image.add.recorded");
         self.configs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -208,6 +210,7 @@ impl Images {
             }
             Ok(known)
         })?;
+        berth_sys::fail_point("image.tag.recorded");
         if known {
             Ok(())
         } else {
@@ -225,6 +228,7 @@ impl Images {
             )
             .optional()
         })?;
+        berth_sys::fail_point("image.untag.recorded");
         found.map(|id| parse_digest(&id)).transpose()
     }
 
@@ -237,6 +241,7 @@ impl Images {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(id);
+        berth_sys::fail_point("image.remove.recorded");
         if gone == 0 {
             return Err(no_such_image(id.as_str()));
         }

@@ -333,8 +333,10 @@ impl Layers {
             remove(&to)
                 .map_err(|e| Error::io(format_args!("cannot remove {}", to.display()), e))?;
         }
+        berth_sys::fail_point("layer.import.staged");
         durable::sync_dir(staging)?;
         durable::publish(staging, &to)?;
+        berth_sys::fail_point("layer.import.published");
         let stacking = serde_json::to_string(stacking)
             .map_err(|e| Error::new(crate::ErrorKind::Internal, e.to_string()))?;
         self.0.db.write(|tx| {
@@ -352,6 +354,7 @@ impl Layers {
                 ],
             )
         })?;
+        berth_sys::fail_point("layer.import.recorded");
         Ok(layer.clone())
     }
 

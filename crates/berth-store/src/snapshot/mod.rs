@@ -145,6 +145,7 @@ impl Snapshots {
             ));
         }
         stack::make_upper(&self.0.layers, layers, &self.path(key))?;
+        berth_sys::fail_point("snapshot.create.upper");
         // In one transaction, so that the collector cannot come between.
         let missing = self.0.db.write(|tx| {
             let mut known = tx.prepare_cached("SELECT 1 FROM layer WHERE diff_id = ?")?;
@@ -211,6 +212,20 @@ impl Snapshots {
                 .query_map([], |row| row.get(0))?
                 .collect()
         })
+    }
+
+    /// Removes every snapshot whose key begins with `prefix`, and what there is of one whose maker died
+    /// before it had a record.
+    pub fn remove_all(&self, prefix: &str) -> Result<()> {
+        let failed = |e| Error::io(format_args!("cannot list {}", self.0.dir.display()), e);
+        let mut keys = self.list()?;
+        for entry in fs::read_dir(&self.0.dir).map_err(failed)? {
+            keys.extend(entry.map_err(failed)?.file_name().into_string());
+        }
+        for key in keys.iter().filter(|key| key.starts_with(prefix)) {
+            self.remove(key)?;
+        }
+        Ok(())
     }
 
     /// Removes the snapshot and all that was written to it. One that is not there is no error.

@@ -38,6 +38,8 @@ pub struct Environment {
     pub proxies: BTreeMap<String, String>,
     /// The host's own CA bundle, where it has one.
     pub ca_bundle: Option<PathBuf>,
+    /// Where tests say at which fail point to end; nothing looks at it where there are none.
+    pub fail_points: Option<PathBuf>,
 }
 
 impl Environment {
@@ -56,6 +58,7 @@ impl Environment {
                 .iter()
                 .filter_map(|name| text(name).map(PathBuf::from))
                 .find(|path| path.is_file()),
+            fail_points: text("BERTH_FAIL_POINTS").map(PathBuf::from),
         }
     }
 

@@ -100,6 +100,9 @@ fn start(
         bail!("the engine needs root to make namespaces and mounts: start it with sudo");
     }
     protect_own_file();
+    if let Some(dir) = environment.fail_points.clone() {
+        berth_sys::fail_point::watch(dir);
+    }
     let sockets = inherited::sockets(
         environment.listen_pid.as_deref(),
         environment.listen_fds.as_deref(),
