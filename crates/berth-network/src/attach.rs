@@ -254,9 +254,8 @@ fn join(
         dns: request.dns,
     };
     let place = room.sandbox.netns();
-    let done = configure((place, &mut room.route), route, &veth, wish).and_then(|()| {
     berth_sys::fail_point("network.attach.interface");
-    let done = configure(&mut room.route, route, &veth, wish).and_then(|()| {
+    let done = configure((place, &mut room.route), route, &veth, wish).and_then(|()| {
         let rules = endpoint_rules(&wish.network.bridge, &endpoint);
         add_rules(state, names, options, &rules)
     });
