@@ -71,6 +71,12 @@ impl RootFd {
         self.open_with(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())
     }
 
+    /// The same where no part of the path may be a link.
+    pub fn handle_without_links(&self, path: &Path) -> io::Result<OwnedFd> {
+        let more = ResolveFlags::NO_SYMLINKS;
+        look_up(self.fd.as_fd(), path, OFlags::PATH, Mode::empty(), more)
+    }
+
     /// Opens a directory for reading.
     pub fn open_dir(&self, path: &Path) -> io::Result<OwnedFd> {
         self.open_with(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
@@ -214,13 +220,23 @@ fn is_directory(stat: &Stat) -> bool {
 }
 
 fn openat2(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    look_up(root, path, flags, mode, ResolveFlags::empty())
+}
+
+fn look_up(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    mode: Mode,
+    more: ResolveFlags,
+) -> io::Result<OwnedFd> {
     // An empty path is the root itself; the kernel wants a dot for it.
     let path = if path.as_os_str().is_empty() {
         Path::new(".")
     } else {
         path
     };
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
     for _ in 0..TRIES {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, mode, resolve) {
             // Something was renamed during the look-up.
@@ -294,6 +310,11 @@ mod tests {
         assert_eq!(
             root.readlink(Path::new("escape")).unwrap(),
             Path::new("../secret")
+        );
+        assert!(root.handle_without_links(Path::new("a/b/file")).is_ok());
+        assert!(
+            root.handle_without_links(Path::new("absolute/file"))
+                .is_err()
         );
         assert!(root.stat(Path::new("escape")).is_err());
         assert!(root.stat_nofollow(Path::new("escape")).is_ok());

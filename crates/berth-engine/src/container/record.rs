@@ -167,10 +167,19 @@ impl Container {
 
     /// Changes the record and keeps it. If it cannot be kept, it stays as it was.
     pub fn change<T>(&self, db: &Db, change: impl FnOnce(&mut Record) -> T) -> Result<T> {
+        self.change_with(|record| db.put(Kind::Container, &self.id, record), change)
+    }
+
+    /// The same with another way to keep it, such as one that keeps something else in the same moment.
+    pub fn change_with<T>(
+        &self,
+        keep: impl FnOnce(&Record) -> Result<()>,
+        change: impl FnOnce(&mut Record) -> T,
+    ) -> Result<T> {
         let mut record = self.record();
         let before = record.clone();
         let answer = change(&mut record);
-        if let Err(error) = db.put(Kind::Container, &self.id, &*record) {
+        if let Err(error) = keep(&record) {
             *record = before;
             return Err(error);
         }

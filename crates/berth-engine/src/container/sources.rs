@@ -1,14 +1,15 @@
 //! Where a container's mounts come from: paths and handles of the host.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use berth_spec::oci::runtime::{Mount, Spec};
+use berth_sys::mount;
 use berth_sys::root::RootFd;
-use berth_sys::{mount, process};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::launch::running;
+use super::mount_namespace::enter;
 use super::plan::spec::oci_mount;
 use super::plan::{JoinedMode, MountKind, MountRecord};
 use super::record::Record;
@@ -66,6 +67,51 @@ pub(super) fn find(engine: &Engine, record: &Record) -> Result<(Vec<Mount>, Hand
         });
     }
     Ok((mounts, handles))
+}
+
+/// Where one mount comes from.
+pub(super) enum Source {
+    /// A detached mount.
+    Mount(OwnedFd),
+    /// Something mounted on the host.
+    Handle(OwnedFd),
+}
+
+/// The source of a mount that is no tmpfs, for one that is attached while its container runs.
+pub(super) fn handle(engine: &Engine, mount: &MountRecord) -> Result<Source> {
+    let path = match mount.kind {
+        MountKind::Image => {
+            let image = engine.0.store.images().resolve(&mount.source)?;
+            let root = engine.0.store.snapshots().view(image.layers())?.into_fd();
+            return Ok(match mount.subpath.as_str() {
+                "" => Source::Mount(root),
+                path => Source::Handle(below(&root_of(root)?, path, &mount.target)?),
+            });
+        }
+        MountKind::Volume => {
+            if engine
+                .0
+                .volumes
+                .get(&mount.name)?
+                .options
+                .contains_key("type")
+            {
+                return Err(Error::invalid(format!(
+                    "volume {} is a file system of its own (its driver's options say so): it is mounted when a container starts",
+                    mount.name
+                )));
+            }
+            engine.0.volumes.data(&mount.name)
+        }
+        MountKind::Bind | MountKind::Tmpfs => bind_source(mount)?.into(),
+    };
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let handle = openat(CWD, &path, flags, Mode::empty())
+        .map_err(|e| Error::io(format_args!("cannot open {}", path.display()), e))?;
+    Ok(Source::Handle(match mount.subpath.as_str() {
+        "" => handle,
+        subpath => below(&root_of(handle)?, subpath, &mount.target)?,
+    }))
 }
 
 /// What is at `path` inside a volume or an image.
@@ -164,25 +210,12 @@ pub(super) fn shared_memory(
         }
         JoinedMode::Container(id) => {
             let pid = running(engine, id, "IPC")?.task()?.pid();
-            let handle = clone_inside(pid, "/dev/shm")
+            // Only who is inside can copy it.
+            let copy = || mount::clone_path(CWD, "/dev/shm", true);
+            let handle = enter(pid, copy)
                 .map_err(|e| Error::io("cannot share /dev/shm of the other container", e))?;
             mounts.push(bind("/dev/shm", handles.add(handle)));
         }
     }
     Ok(())
-}
-
-/// A detached copy of a mount in the mount namespace of a process. Only who is inside can copy it:
-/// a thread of its own goes there.
-fn clone_inside(pid: i32, path: &'static str) -> std::io::Result<OwnedFd> {
-    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/mnt"))?;
-    let inside = std::thread::spawn(move || {
-        // Root and working directory stop being shared with the other threads.
-        process::unshare(u64::from(UnshareFlags::FS.bits()))?;
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))?;
-        mount::clone_path(rustix::fs::CWD, path, true)
-    });
-    inside
-        .join()
-        .unwrap_or_else(|_| Err(std::io::Error::other("the thread ended early")))
 }

@@ -8,6 +8,7 @@ use berth_spec::oci::runtime::Pids;
 
 use super::device;
 use super::plan::{adapt_limits, check_limits, check_restart_policy, linux_resources};
+use super::remount::{self, Changes};
 use super::state::Status;
 use crate::crossing::blocking;
 use crate::{Engine, Error, Result};
@@ -37,6 +38,11 @@ pub async fn update(engine: &Engine, id: &str, changes: Resources) -> Result<Upd
             )));
         }
     }
+    let remount = Changes {
+        add: changes.mounts_add.clone().unwrap_or_default(),
+        add_binds: changes.binds_add.clone().unwrap_or_default(),
+        remove: changes.mounts_remove.clone().unwrap_or_default(),
+    };
     check_changes(&before, &changes)
         .map_err(|e| e.context(format_args!("Cannot update container {id}")))?;
     let mut host = before;
@@ -61,8 +67,16 @@ pub async fn update(engine: &Engine, id: &str, changes: Resources) -> Result<Upd
         warnings.extend(discarded);
     }
     container.change(&engine.0.db, |r| r.host = host)?;
+    let mut mounts = None;
+    if !remount.is_empty() {
+        let (engine, changed) = (engine.clone(), container.clone());
+        blocking(move || remount::apply(&engine, &changed, remount))
+            .await
+            .map_err(|e| e.context(format_args!("Cannot update container {id}")))?;
+        mounts = Some(container.read(|r| r.mounts.iter().map(|m| m.target.clone()).collect()));
+    }
     super::tell(engine, &container, "update", BTreeMap::new());
-    Ok(UpdateResponse { warnings })
+    Ok(UpdateResponse { warnings, mounts })
 }
 
 /// What cannot follow on the limits that are set; Docker's words.

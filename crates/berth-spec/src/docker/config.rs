@@ -187,6 +187,15 @@ wire! {
         pub ulimits: Option<Vec<Ulimit>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub restart_policy: Option<RestartPolicy>,
+        /// Mounts to attach, at once where the container runs. Docker has nothing like it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub mounts_add: Option<Vec<Mount>>,
+        /// The same in the notation of `-v`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub binds_add: Option<Vec<String>>,
+        /// Targets of mounts to take away.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub mounts_remove: Option<Vec<String>>,
     }
 
     /// Where a container's output is kept.

@@ -263,6 +263,10 @@ wire! {
     #[serde(rename_all = "PascalCase")]
     pub struct UpdateResponse {
         pub warnings: Vec<String>,
+        /// The targets of all mounts, where mounts were changed. An engine that does not say so did
+        /// not change them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub mounts: Option<Vec<String>>,
     }
 
     /// Answer of `POST /containers/prune`.

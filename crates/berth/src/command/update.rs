@@ -2,12 +2,14 @@
 
 use berth_client::Client;
 use berth_spec::docker::Resources;
+use berth_spec::docker::config::Mount;
 use berth_spec::docker::container::UpdateResponse;
 
 use super::{Takes, Verb};
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
-use crate::option::{limit, value};
+use crate::option::volume::{self, Volume};
+use crate::option::{limit, mount, value};
 
 #[derive(Debug, clap::Args)]
 pub struct Update {
@@ -47,6 +49,12 @@ pub struct Update {
     /// Swap limit equal to memory plus swap: -1 to enable unlimited swap
     #[arg(long, value_name = "bytes", value_parser = value::memory_swap)]
     memory_swap: Option<i64>,
+    /// Attach a mount, at once where the container runs (SRC:DST[:ro], or as --mount)
+    #[arg(long, value_name = "list", value_parser = added)]
+    mount_add: Vec<Added>,
+    /// Take a mount away, at once where the container runs (DST)
+    #[arg(long, value_name = "list")]
+    mount_rm: Vec<String>,
     /// Tune container pids limit (set -1 for unlimited)
     #[arg(long, value_name = "int", value_parser = value::int)]
     pids_limit: Option<i64>,
@@ -54,6 +62,34 @@ pub struct Update {
     #[arg(long, value_name = "string")]
     restart: Option<String>,
     words: Vec<String>,
+}
+
+/// A mount to attach, in either notation.
+#[derive(Debug, Clone)]
+enum Added {
+    Bind(String),
+    Mount(Box<Mount>),
+}
+
+fn added(text: &str) -> Result<Added, String> {
+    // A path may have such a sign in it, but does not begin with a key of --mount.
+    let keys = [
+        "type=",
+        "source=",
+        "src=",
+        "target=",
+        "dst=",
+        "destination=",
+    ];
+    if keys.iter().any(|key| text.starts_with(key)) {
+        return mount::parse(text).map(|mount| Added::Mount(Box::new(mount)));
+    }
+    match volume::parse(text)? {
+        Volume::Bind(bind) => Ok(Added::Bind(bind)),
+        // A volume without a name.
+        Volume::Anonymous(target) => mount::parse(&format!("type=volume,target={target}"))
+            .map(|mount| Added::Mount(Box::new(mount))),
+    }
 }
 
 impl Verb for Update {
@@ -72,6 +108,11 @@ impl Verb for Update {
         for word in &self.words {
             match update(client, word, &body).await {
                 Ok(answer) => {
+                    if self.remounts() && answer.mounts.is_none() {
+                        return Err(Failure::new(
+                            "this engine cannot change the mounts of a container",
+                        ));
+                    }
                     println!("{word}");
                     warnings.extend(answer.warnings);
                 }
@@ -102,6 +143,10 @@ async fn update(
 }
 
 impl Update {
+    fn remounts(&self) -> bool {
+        !self.mount_add.is_empty() || !self.mount_rm.is_empty()
+    }
+
     fn resources(&self) -> Result<Resources, String> {
         Ok(Resources {
             cpu_shares: self.cpu_shares.unwrap_or(0),
@@ -117,6 +162,15 @@ impl Update {
             memory_reservation: self.memory_reservation.unwrap_or(0),
             memory_swap: self.memory_swap.unwrap_or(0),
             pids_limit: self.pids_limit,
+            mounts_add: some(self.mount_add.iter().filter_map(|added| match added {
+                Added::Mount(mount) => Some((**mount).clone()),
+                Added::Bind(_) => None,
+            })),
+            binds_add: some(self.mount_add.iter().filter_map(|added| match added {
+                Added::Bind(bind) => Some(bind.clone()),
+                Added::Mount(_) => None,
+            })),
+            mounts_remove: some(self.mount_rm.iter().cloned()),
             restart_policy: self
                 .restart
                 .as_deref()
@@ -125,4 +179,10 @@ impl Update {
             ..Resources::default()
         })
     }
+}
+
+/// A list, if there is something in it.
+fn some<T>(list: impl Iterator<Item = T>) -> Option<Vec<T>> {
+    let list: Vec<T> = list.collect();
+    (!list.is_empty()).then_some(list)
 }

@@ -66,6 +66,18 @@ pub(crate) struct MountRecord {
     pub volume: VolumeCreateBody,
 }
 
+impl MountRecord {
+    /// Reads one of `-v`. `driver` is that of volumes that are made for it.
+    pub fn of_bind(text: &str, driver: &str) -> Result<Self> {
+        parse_bind(text, driver)
+    }
+
+    /// Reads one of `--mount`.
+    pub fn of_mount(asked: &Mount) -> Result<Self> {
+        parse_mount(asked)
+    }
+}
+
 /// All mounts of a container, each target once. What is asked for goes before what the image says.
 pub(super) fn plan(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<MountRecord>> {
     let mut mounts: BTreeMap<String, MountRecord> = BTreeMap::new();
