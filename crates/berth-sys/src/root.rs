@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -82,21 +82,29 @@ impl RootFd {
         self.open_with(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
     }
 
-    /// Opens a regular file for reading. Anything else is refused, before it can block or act.
+    /// Opens a regular file for reading. Anything else is refused, before it can block or act: a
+    /// device node that stands for a file is never opened, for its driver would be told.
     pub fn open_file(&self, path: &Path) -> io::Result<File> {
-        let fd = self.open_with(
-            path,
-            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
-            Mode::empty(),
-        )?;
-        match rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
-            rustix::fs::FileType::RegularFile => Ok(File::from(fd)),
-            rustix::fs::FileType::Directory => Err(Errno::ISDIR.into()),
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            )),
+        let handle = self.handle(path)?;
+        let found = rustix::fs::fstat(&handle)?;
+        match rustix::fs::FileType::from_raw_mode(found.st_mode) {
+            rustix::fs::FileType::RegularFile => {}
+            rustix::fs::FileType::Directory => return Err(Errno::ISDIR.into()),
+            _ => return Err(not_regular()),
         }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        // What was looked at, whatever the path names by now.
+        let own = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        let opened = match rustix::fs::openat(CWD, own, flags, Mode::empty()) {
+            // A process without a /proc of its own.
+            Err(Errno::NOENT) => self.open_with(path, flags, Mode::empty())?,
+            opened => opened?,
+        };
+        let stat = rustix::fs::fstat(&opened)?;
+        if (stat.st_dev, stat.st_ino) != (found.st_dev, found.st_ino) {
+            return Err(not_regular());
+        }
+        Ok(File::from(opened))
     }
 
     /// Makes a regular file that must not be there yet; the directory above it must.
@@ -213,6 +221,10 @@ fn names(path: &Path) -> Vec<OsString> {
         .collect();
     names.reverse();
     names
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }
 
 fn is_directory(stat: &Stat) -> bool {
@@ -335,6 +347,26 @@ mod tests {
         assert!(dir.path().join("root/a/e").is_dir());
         assert!(root.mkdir_all(Path::new("loop/x"), 0o755).is_err());
         assert!(root.mkdir_all(Path::new("a/b/file/x"), 0o755).is_err());
+    }
+
+    /// A driver is told of each opening: a watchdog's counts down from then on.
+    #[test]
+    fn devices_and_fifos_are_not_opened() {
+        let (dir, root) = tree();
+        // A number that no driver has: opening it says ENXIO.
+        let device = rustix::fs::makedev(511, 9);
+        for (name, kind, device) in [
+            ("device", rustix::fs::FileType::CharacterDevice, device),
+            ("fifo", rustix::fs::FileType::Fifo, 0),
+        ] {
+            let path = dir.path().join("root").join(name);
+            let mode = Mode::from_raw_mode(0o644);
+            if rustix::fs::mknodat(CWD, &path, kind, mode, device) == Err(Errno::PERM) {
+                continue;
+            }
+            let error = root.open_file(Path::new(name)).unwrap_err();
+            assert_eq!(error.to_string(), "not a regular file", "{name}");
+        }
     }
 
     #[test]

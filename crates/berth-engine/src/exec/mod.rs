@@ -11,6 +11,7 @@ use berth_spec::docker::exec::{ExecCreateResponse, ProcessConfig};
 use berth_spec::docker::{ExecCreateBody, ExecInspect, ExecStartBody, Frame, StreamKind};
 use tokio::sync::watch;
 
+use crate::container::plan::check_console_size;
 use crate::container::record::Container;
 use crate::container::state::Status;
 use crate::crossing::blocking;
@@ -67,6 +68,7 @@ pub async fn create(
     {
         return Err(Error::invalid("invalid exec: contains a NUL byte"));
     }
+    check_console_size(body.console_size.unwrap_or_default())?;
     parse_detach_keys(&body.detach_keys)?;
     let id = random::id();
     let exec = Arc::new(Exec {
@@ -88,6 +90,7 @@ pub async fn create(
 pub async fn start(engine: &Engine, id: &str, body: ExecStartBody) -> Result<Option<Session>> {
     let (exec, container) = find(engine, id)?;
     check_running(&container)?;
+    check_console_size(body.console_size.unwrap_or_default())?;
     let began = exec.state.send_if_modified(|state| {
         let fresh = *state == ExecState::Created;
         if fresh {

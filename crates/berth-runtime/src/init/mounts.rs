@@ -241,6 +241,7 @@ pub(super) fn place(root: &RootFd, plan: &MountPlan) -> Result<OwnedFd> {
             what()
         )));
     }
+    check_procfs(plan)?;
     let handle = if directory {
         root.mkdir_all(path, 0o755).invalid(what)?
     } else {
@@ -262,6 +263,28 @@ pub(super) fn place(root: &RootFd, plan: &MountPlan) -> Result<OwnedFd> {
         )));
     }
     Ok(handle)
+}
+
+/// What is mounted at `/proc` is a procfs: over anything else, masks and checks would not be where
+/// they are looked for (CVE-2019-16884). The words are runc's.
+fn check_procfs(plan: &MountPlan) -> Result<()> {
+    let names = |path: &str| path.split('/').filter(|n| !matches!(*n, "" | ".")).count();
+    if names(&plan.destination) != 1 || !Path::new(&plan.destination).ends_with("proc") {
+        return Ok(());
+    }
+    let what = || format!("mount {:?}", plan.destination);
+    let is_procfs = match &plan.source {
+        Source::New { kind, .. } => kind == "proc",
+        Source::Bind { tree, .. } => fstatfs(tree).context(what)?.f_type as u64 == PROC_SUPER_MAGIC,
+        Source::Cgroup | Source::Dev(_) => false,
+    };
+    if is_procfs {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{}: it cannot be mounted because it is not of type proc",
+        what()
+    )))
 }
 
 /// A handle of what a file is to be mounted on; links are followed to where they point, and the
@@ -367,6 +390,14 @@ mod tests {
         let planned = plan(&mount).unwrap();
         let error = place(&root, &planned).unwrap_err();
         assert!(error.to_string().contains("ordinary directory"), "{error}");
+        // Nor is anything but a procfs mounted at /proc.
+        std::fs::remove_file(temp.path().join("proc")).unwrap();
+        for destination in ["/proc", "//proc/.", "/proc/"] {
+            let mut mount = asked("tmpfs", "tmpfs", &[]);
+            mount.destination = destination.into();
+            let error = place(&root, &plan(&mount).unwrap()).unwrap_err();
+            assert!(error.to_string().contains("not of type proc"), "{error}");
+        }
         // The host's own root stands in for a container's with a procfs.
         let root = RootFd::open(Path::new("/")).unwrap();
         let mut mount = asked("tmpfs", "tmpfs", &[]);

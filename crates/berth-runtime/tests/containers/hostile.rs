@@ -34,7 +34,7 @@ pub fn a_false_working_directory(launcher: &Launcher) {
 
 /// CVE-2019-16884, CVE-2023-28642: a mount hides what procfs checks depend on.
 pub fn mounts_inside_proc_are_refused(launcher: &Launcher) {
-    let refused = |destination: &str, link: Option<&str>| {
+    let refused = |destination: &str, link: Option<&str>, why: &str| {
         let mut bundle = Bundle::new("true");
         if let Some(link) = link {
             symlink(link, bundle.root.join(destination.trim_start_matches('/'))).unwrap();
@@ -46,11 +46,12 @@ pub fn mounts_inside_proc_are_refused(launcher: &Launcher) {
             ..Mount::default()
         });
         let error = bundle.refusal(launcher).to_string();
-        assert!(error.contains("inside of proc"), "{error}");
+        assert!(error.contains(why), "{error}");
     };
-    refused("/proc", None);
-    refused("/proc/sys", None);
-    refused("/elsewhere", Some("/proc/self/attr"));
+    refused("/proc", None, "not of type proc");
+    refused("/proc/sys", None, "inside of proc");
+    refused("/elsewhere", Some("/proc"), "inside of proc");
+    refused("/elsewhere", Some("/proc/self/attr"), "inside of proc");
 }
 
 /// CVE-2021-30465 and its kind: links that lead out are followed inside.

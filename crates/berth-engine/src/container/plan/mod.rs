@@ -32,6 +32,7 @@ pub(crate) use resources::{
     adapt_limits, check_device_access, check_limits, linux_resources, rlimits,
 };
 pub(crate) use security::{SeccompChoice, SecurityOptions};
+pub(crate) use text::check_console_size;
 pub(crate) use validate::{check_restart_policy, parse_signal, signal_name};
 
 use crate::{Error, Result};
@@ -87,6 +88,8 @@ pub(crate) fn prepare(
     let mut warnings = validate::check(&config, &host_config, defaults)?;
     if let Some(image) = image {
         merge::merge_image(&mut config, image);
+        // An image's words are somebody's as well.
+        text::check_config(&config)?;
     }
     merge::finish_config(&mut config, &host_config, id);
     let command = config.entrypoint.iter().chain(&config.cmd);

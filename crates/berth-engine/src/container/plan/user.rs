@@ -68,10 +68,11 @@ impl Accounts {
     }
 
     fn group_id(&self, text: &str) -> Result<u32> {
-        if let Some((_, gid, _)) = self.groups().find(|(name, _, _)| *name == text) {
+        if let Some(gid) = number(text)? {
             return Ok(gid);
         }
-        number(text)?.ok_or_else(|| {
+        let named = self.groups().find(|(name, _, _)| *name == text);
+        named.map(|(_, gid, _)| gid).ok_or_else(|| {
             Error::invalid(format!(
                 "unable to find group {text}: no matching entries in group file"
             ))
@@ -86,10 +87,11 @@ impl Accounts {
         };
         let name = if name.is_empty() { "0" } else { name };
         let numeric = number(name)?;
-        let by_name = self.users().find(|entry| entry.name == name);
-        let entry = by_name.or_else(|| {
-            let uid = numeric?;
-            self.users().find(|entry| entry.uid == uid)
+        // A number is never a name (CVE-2016-3697): the image says what names mean, and may have one
+        // called 1000 that is root.
+        let entry = self.users().find(|entry| match numeric {
+            Some(uid) => entry.uid == uid,
+            None => entry.name == name,
         });
         let mut found = match (&entry, numeric) {
             (Some(entry), _) => User {
@@ -214,9 +216,22 @@ mod tests {
             (33, 5, vec![5, 10, 6], "/var/www".into())
         );
         assert_eq!(find("1234", &[]), (1234, 0, vec![0], "/".into()));
-        // A name of digits goes before a number.
-        assert_eq!(find("7", &[]).0, 70);
         assert_eq!(find("4294967294", &[]).0, 4_294_967_294);
+    }
+
+    /// CVE-2016-3697: the image calls a user, or a group, by another's number.
+    #[test]
+    fn a_number_is_never_a_name() {
+        let hostile = Accounts {
+            passwd: "1000:x:0:0::/root:/bin/sh\n".to_owned(),
+            group: "1000:x:0:\n".to_owned(),
+        };
+        for text in ["1000", "1000:1000"] {
+            let user = hostile.resolve(text, &["1000".to_owned()]).unwrap();
+            assert_eq!(user.uid, 1000, "{text}");
+            assert_eq!(user.groups.last(), Some(&1000), "{text}");
+        }
+        assert_eq!(hostile.resolve("1000:1000", &[]).unwrap().gid, 1000);
     }
 
     #[test]
