@@ -1,5 +1,7 @@
 //! Request bodies: small JSON documents with a cap, and streams without one.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -14,9 +16,17 @@ use crate::error::{ApiError, Reply};
 /// Bytes a JSON body may have.
 pub const JSON_MAX: usize = 8 << 20;
 
+/// How long the whole of a JSON body may take to come.
+const JSON_TIME: Duration = Duration::from_secs(60);
+
 /// Reads a whole body of at most [`JSON_MAX`] bytes.
 pub async fn bytes(body: Body) -> Reply<Bytes> {
-    match Limited::new(body, JSON_MAX).collect().await {
+    let all = Limited::new(body, JSON_MAX).collect();
+    let all = tokio::time::timeout(JSON_TIME, all).await.map_err(|_| {
+        let text = "the request body did not come in time";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, text)
+    })?;
+    match all {
         Ok(all) => Ok(all.to_bytes()),
         Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,

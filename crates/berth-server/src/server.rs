@@ -1,5 +1,6 @@
 //! The accept loop: connections in, requests to the router, an end in good order.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,13 +8,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Request};
+use futures_util::FutureExt;
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore, watch};
 use tower::ServiceExt;
 
+use crate::error::ApiError;
 use crate::listen::{Listener, Socket};
 use crate::origin::{self, AllowedHosts};
 use crate::version;
@@ -126,11 +129,17 @@ async fn accept(
         let (router, hosts, shutdown) = (router.clone(), hosts.clone(), shutdown.clone());
         tokio::spawn(async move {
             match stream {
-                Accepted::Unix(stream) => connection(stream, router, hosts, shutdown).await,
-                Accepted::Tcp(stream) => connection(stream, router, hosts, shutdown).await,
+                Accepted::Unix(stream) => {
+                    connection(stream, router, hosts, HEADER_TIME, shutdown).await;
+                }
+                Accepted::Tcp(stream) => {
+                    connection(stream, router, hosts, HEADER_TIME, shutdown).await;
+                }
                 Accepted::Tls(stream, tls) => {
                     match tokio::time::timeout(HEADER_TIME, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => connection(stream, router, hosts, shutdown).await,
+                        Ok(Ok(stream)) => {
+                            connection(stream, router, hosts, HEADER_TIME, shutdown).await;
+                        }
                         Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
                         Err(_) => tracing::debug!("TLS handshake timed out"),
                     }
@@ -174,6 +183,7 @@ async fn connection<S>(
     stream: S,
     router: Router,
     hosts: Arc<AllowedHosts>,
+    header_time: Duration,
     mut shutdown: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -185,7 +195,7 @@ async fn connection<S>(
     let connection = hyper::server::conn::http1::Builder::new()
         .half_close(true)
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
+        .header_read_timeout(header_time)
         .max_buf_size(HEADER_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -205,10 +215,20 @@ async fn connection<S>(
 async fn answer(request: Request<Incoming>, router: Router, hosts: &AllowedHosts) -> Response {
     let mut request = request.map(Body::new);
     let mut response = match prepare(&mut request, hosts) {
-        // The router's error type has no values.
-        Ok(()) => match router.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        // No panic crosses a request: what it was about may be half done, all else goes on.
+        Ok(()) => match AssertUnwindSafe(router.oneshot(request))
+            .catch_unwind()
+            .await
+        {
+            Ok(Ok(response)) => response,
+            // The router's error type has no values.
+            Ok(Err(never)) => match never {},
+            // What it says stands in the log.
+            Err(_) => ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the request ended in an internal error of the engine: its log says where",
+            )
+            .into_response(),
         },
         Err(refusal) => refusal.into_response(),
     };
@@ -235,3 +255,6 @@ fn prepare(request: &mut Request<Body>, hosts: &AllowedHosts) -> crate::error::R
     request.extensions_mut().insert(version);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,4 +103,6 @@ fn flags(profile: &LinuxSeccomp) -> Result<u32> {
 }
 
 #[cfg(test)]
+mod moby_tests;
+#[cfg(test)]
 mod tests;
