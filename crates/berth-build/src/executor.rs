@@ -1,8 +1,10 @@
 //! What the builder needs of an engine: one process run over one snapshot.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use berth_spec::Digest;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -71,6 +73,8 @@ pub enum StepMount {
         target: String,
         /// Whether writing is refused.
         read_only: bool,
+        /// Where the source is of a stack of layers: which, for who mounts them otherwise.
+        tree: Option<StepTree>,
     },
     /// An empty tmpfs.
     Tmpfs {
@@ -79,6 +83,17 @@ pub enum StepMount {
         /// Bytes; 0 for no bound of its own.
         size: u64,
     },
+}
+
+/// Something in layers of the store.
+#[derive(Debug, Clone)]
+pub struct StepTree {
+    /// A snapshot, which is written to; else `layers` are looked at.
+    pub snapshot: Option<String>,
+    /// Lowest first.
+    pub layers: Vec<Digest>,
+    /// What of it is meant; empty for all.
+    pub path: PathBuf,
 }
 
 impl StepMount {

@@ -33,6 +33,6 @@ pub use cache::CacheRecord;
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{BuildEvent, StdStream};
-pub use executor::{Executor, RunStep, StepMount, StepOutput};
+pub use executor::{Executor, RunStep, StepMount, StepOutput, StepTree};
 pub use ignore::{IGNORE_FILE_MAX, Ignore};
 pub use request::{BuildRequest, Built, Limits, Ulimit};

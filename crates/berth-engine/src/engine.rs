@@ -18,10 +18,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::container::plan::{Defaults, Machine};
 use crate::container::registry::Containers;
+use crate::container::users;
 use crate::crossing::blocking;
 use crate::db::{Db, Kind};
 use crate::event::Events;
 use crate::exec::registry::Execs;
+use crate::ids::{IdMaps, IdRange, Ranges};
 use crate::task::Tasks;
 use crate::volume::registry::{Volumes, make_dir};
 use crate::{Result, random, recovery};
@@ -70,6 +72,10 @@ pub struct EngineOptions {
     pub runtimes: BTreeMap<String, RuntimeProgram>,
     /// The runtime of containers that name none; berth's own where it is empty.
     pub default_runtime: String,
+    /// `--userns-remap`: the IDs of containers that do not say otherwise.
+    pub remap: Option<IdMaps>,
+    /// Where `--userns=auto` takes users and groups from.
+    pub auto_ids: (Vec<IdRange>, Vec<IdRange>),
     /// Proxy variables (`HTTP_PROXY` …) shown by `info`.
     pub proxies: BTreeMap<String, String>,
     /// Version of the program, shown by `version` and `info`.
@@ -88,6 +94,8 @@ pub(crate) struct Settings {
     pub dns_search: Vec<String>,
     pub dns_options: Vec<String>,
     pub labels: Vec<String>,
+    /// The IDs of containers that do not say otherwise, if they have a user namespace.
+    pub remap: Option<IdMaps>,
     pub runtimes: BTreeMap<String, RuntimeProgram>,
     pub proxies: BTreeMap<String, String>,
     pub version: String,
@@ -113,6 +121,7 @@ pub(crate) struct Parts {
     pub containers: Containers,
     pub volumes: Volumes,
     pub execs: Execs,
+    pub auto_ids: Ranges,
     pub events: Events,
     pub db: Db,
     /// Those who take what removed containers left off the machine (one at a time does, with its
@@ -313,6 +322,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
             dns_search: options.dns_search,
             dns_options: options.dns_options,
             labels: options.labels,
+            remap: options.remap,
             runtimes: options.runtimes,
             proxies: options.proxies,
             version: options.version,
@@ -326,6 +336,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
         containers: Containers::default(),
         volumes,
         execs: Execs::default(),
+        auto_ids: Ranges::new(&options.auto_ids.0, &options.auto_ids.1),
         events: Events::new(),
         db,
         sweeps: TaskTracker::new(),
@@ -334,6 +345,9 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
         closing: CancellationToken::new(),
         warnings: Mutex::new(warnings),
     }));
+    if let Some(maps) = &engine.0.settings.remap {
+        users::try_remap(&engine, maps)?;
+    }
     Ok((engine, found))
 }
 
@@ -363,6 +377,7 @@ fn defaults(options: &EngineOptions, cgroup_v2: bool) -> Defaults {
             "" => "berth".to_owned(),
             runtime => runtime.to_owned(),
         },
+        remap: options.remap.is_some(),
     }
 }
 

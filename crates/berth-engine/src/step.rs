@@ -6,6 +6,7 @@ use std::sync::Arc;
 use berth_spec::docker::config::{HostConfig, Ulimit};
 use berth_spec::docker::{ContainerConfig, Frame, StreamKind, Words};
 use berth_spec::oci::runtime::Mount;
+use berth_sys::mount;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
@@ -23,6 +24,7 @@ use crate::container::profile;
 use crate::container::record::{Attaching, Record};
 use crate::container::sources::Handles;
 use crate::container::stream_of;
+use crate::container::users::{self, Users};
 use crate::crossing::blocking;
 use crate::exec::registry::Execs;
 use crate::task::{Exit, Task, TaskRequest};
@@ -72,6 +74,9 @@ pub enum StepMount {
         /// Absolute, inside the root.
         target: String,
         read_only: bool,
+        /// What the source is of, where that is a stack of layers: its owners can be mapped only by
+        /// mounting it once more.
+        tree: Option<StepTree>,
     },
     /// An empty tmpfs.
     Tmpfs {
@@ -80,6 +85,17 @@ pub enum StepMount {
         /// Bytes; 0 for no bound of its own.
         size: u64,
     },
+}
+
+/// Something in layers of the store.
+#[derive(Debug, Clone, Default)]
+pub struct StepTree {
+    /// A snapshot, which is written to; else `layers` are looked at.
+    pub snapshot: Option<String>,
+    /// Lowest first.
+    pub layers: Vec<berth_spec::Digest>,
+    /// What of it is meant; empty for all.
+    pub path: std::path::PathBuf,
 }
 
 /// What the process writes, piece by piece.
@@ -212,26 +228,28 @@ fn start(engine: &Engine, request: StepRequest, stream: OwnedFd) -> Result<Start
                 .map_err(|e| Error::io(format_args!("cannot remove {}", dir.display()), e))
         }
     });
-    let (netns, sandbox) = join(engine, &record, &network, &mut undo)?;
-    let root = engine
-        .0
-        .store
-        .snapshots()
-        .mount_volatile(&request.snapshot)?
-        .into_fd();
-    let inside = root
-        .try_clone()
-        .map_err(|e| Error::io("cannot open the root of a step", e))?;
-    let inside = crate::container::root_of(inside)?;
+    let mut users = users::prepare(engine, &record, &network)?;
+    let own = users.as_mut().and_then(|users| users.network.take());
+    let (netns, sandbox) = join(engine, &record, &network, own, &mut undo)?;
+    let snapshots = engine.0.store.snapshots();
+    let mut root = snapshots.mount_as(&request.snapshot, users::mount_options(None, true)?)?;
+    let inside = root.root()?;
     let user = Accounts::read(&inside)?.resolve(&request.user, &[])?;
     make_work_dir(&inside, &spec::cwd(&record.config))?;
     drop(inside);
+    if users.is_some() {
+        // As of a container: that mount was ours.
+        drop(root);
+        let options = users::mount_options(users.as_ref(), true)?;
+        root = snapshots.mount_as(&request.snapshot, options)?;
+    }
     let files = host_files::write(engine, &record, &network, sandbox.as_ref(), &dir)?;
-    let (mounts, handles) = mounts(&request, &record, &files)?;
+    let (mounts, handles) = mounts(engine, &request, &record, &files, users.as_ref())?;
     let security = SecurityOptions::parse(&request.security_opt)?;
     let capabilities = spec::capabilities(&record.host, request.privileged)?;
     let facts = Facts {
         user,
+        ids: users.as_ref().map(|users| users.maps.clone()),
         cgroup_path: engine.cgroup_path(&record),
         resources: linux_resources(&record.host, &|path| {
             Err(Error::invalid(format!(
@@ -250,9 +268,9 @@ fn start(engine: &Engine, request: StepRequest, stream: OwnedFd) -> Result<Start
         id: request.id,
         dir,
         spec,
-        root,
+        root: root.into_fd(),
         netns,
-        userns: None,
+        userns: users.map(|users| users.namespace),
         sources,
         open_stdin: false,
         stdin_once: false,
@@ -325,33 +343,76 @@ fn record(request: &StepRequest) -> Result<Record> {
 type Joined = (Option<OwnedFd>, Option<berth_network::SandboxRecord>);
 
 /// The network of a step; a sandbox of its own goes with it.
-fn join(engine: &Engine, record: &Record, mode: &NetworkMode, undo: &mut Undo) -> Result<Joined> {
+fn join(
+    engine: &Engine,
+    record: &Record,
+    mode: &NetworkMode,
+    netns: Option<OwnedFd>,
+    undo: &mut Undo,
+) -> Result<Joined> {
     let mut record = record.clone();
     if let NetworkMode::Network(name) = mode {
         engine.0.networks.get(name)?;
         record.networks.insert(name.clone(), Default::default());
     }
-    let joined = crate::container::sandbox::join(engine, &record, mode, undo)?;
+    let joined = crate::container::sandbox::join(engine, &record, mode, netns, undo)?;
     Ok((joined.netns, joined.sandbox))
 }
 
+/// What is mounted for a source: in a user namespace, with its owners mapped. A file system that knows
+/// no such mounts shows nobody as the owner, as it does with Docker.
+fn handle(
+    engine: &Engine,
+    source: &OwnedFd,
+    tree: Option<&StepTree>,
+    users: Option<&Users>,
+) -> Result<OwnedFd> {
+    let failed = |e| Error::io("cannot hand over a mount", e);
+    let Some(users) = users else {
+        return source.try_clone().map_err(failed);
+    };
+    let owners = users.owners()?;
+    let Some(tree) = tree else {
+        let copy = mount::clone_handle(source, true).map_err(failed)?;
+        let change = mount::Attributes {
+            idmap: Some(owners.namespace),
+            ..mount::Attributes::default()
+        };
+        if let Err(error) = mount::set_attributes(&copy, false, &change) {
+            tracing::debug!(%error, "the owners of a mount of a build step are not mapped");
+        }
+        return Ok(copy);
+    };
+    let snapshots = engine.0.store.snapshots();
+    let root = match &tree.snapshot {
+        Some(key) => snapshots.mount_as(key, users::mount_options(Some(users), true)?)?,
+        None => snapshots.view_mapped(&tree.layers, &owners)?,
+    };
+    if tree.path.as_os_str().is_empty() {
+        return Ok(root.into_fd());
+    }
+    let part = root.root()?.handle(&tree.path).map_err(failed)?;
+    Ok(mount::keep_part(part))
+}
+
 fn mounts(
+    engine: &Engine,
     request: &StepRequest,
     record: &Record,
     files: &HostFiles,
+    users: Option<&Users>,
 ) -> Result<(Vec<Mount>, Handles)> {
     let mut handles = Handles::default();
-    let mut mounts = host_files::mounts(record, files);
+    let mut mounts = host_files::mounts(record, files, users.is_some());
     for mount in &request.mounts {
         mounts.push(match mount {
             StepMount::Bind {
                 source,
                 target,
                 read_only,
+                tree,
             } => {
-                let handle = source
-                    .try_clone()
-                    .map_err(|e| Error::io("cannot hand over a mount", e))?;
+                let handle = handle(engine, source, tree.as_ref(), users)?;
                 let mut options = vec!["rbind".to_owned(), "rprivate".to_owned()];
                 if *read_only {
                     options.extend(["ro".to_owned(), "rro".to_owned()]);

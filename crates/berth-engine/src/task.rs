@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use berth_runtime::launcher::Launcher;
+use berth_runtime::launcher::{Launcher, UserNamespace};
 use berth_runtime::task::{
     AttachOptions, Event, Events, ExecSpec, ExitStatus, LogSpec, Reconnected, RuntimeProgram,
     TaskFds, TaskSpec,
@@ -18,6 +18,7 @@ use crate::container::log_file::LogFile;
 use crate::container::record::Attaching;
 use crate::crossing::blocking;
 use crate::exec::registry::Execs;
+use crate::ids::IdMaps;
 use crate::readiness::readable;
 use crate::{Error, ErrorKind, Result};
 
@@ -124,6 +125,12 @@ fn program_error(error: berth_runtime::Error, around: &str) -> Error {
 impl Tasks {
     pub fn new(launcher: Launcher) -> Self {
         Self(Arc::new(launcher))
+    }
+
+    /// Makes a user namespace, and with `network` a network namespace that belongs to it. Blocks.
+    pub fn user_namespace(&self, maps: &IdMaps, network: bool) -> Result<UserNamespace> {
+        let made = self.0.user_namespace(&maps.uids, &maps.gids, network);
+        made.map_err(|error| Error::from(error).context("cannot make a user namespace"))
     }
 
     /// Starts a container; returns when its program has been executed. Blocks.

@@ -97,10 +97,16 @@ fn mount(mount: StepMount) -> step::StepMount {
             source,
             target,
             read_only,
+            tree,
         } => step::StepMount::Bind {
             source,
             target,
             read_only,
+            tree: tree.map(|tree| step::StepTree {
+                snapshot: tree.snapshot,
+                layers: tree.layers,
+                path: tree.path,
+            }),
         },
         StepMount::Tmpfs { target, size } => step::StepMount::Tmpfs { target, size },
     }

@@ -147,6 +147,12 @@ pub fn clone_handle(handle: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
     Ok(open_tree(handle, "", flags)?)
 }
 
+/// The same where `handle` is in a mount that nothing else keeps and that is about to go: a part of a
+/// detached one. Kernels before 6.15 cannot; what the handle stands for is then answered as it is.
+pub fn keep_part(handle: OwnedFd) -> OwnedFd {
+    clone_handle(&handle, false).unwrap_or(handle)
+}
+
 /// Puts a detached mount where `target` (a handle) stands.
 pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

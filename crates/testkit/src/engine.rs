@@ -22,6 +22,8 @@ pub struct Engine {
     /// Its cgroups' parent, below each hierarchy's root.
     cgroup_parent: String,
     extra: Vec<String>,
+    /// What the engine is run with: a program and arguments before it.
+    prefix: Vec<String>,
 }
 
 /// What a command printed and how it ended.
@@ -45,6 +47,12 @@ impl Engine {
 
     /// Starts it with no image, and `extra` flags for `berth engine`.
     pub fn start_empty(berth: &str, extra: &[&str]) -> Self {
+        Self::start_under(berth, extra, &[])
+    }
+
+    /// The same, run by the program and arguments `prefix`: on a machine that differs, as
+    /// [`crate::etc::PrivateEtc`].
+    pub fn start_under(berth: &str, extra: &[&str], prefix: &[String]) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("berth-test-")
             .tempdir()
@@ -56,6 +64,7 @@ impl Engine {
             bip: own_bip(),
             cgroup_parent: own_cgroup_parent(),
             extra: extra.iter().map(|s| (*s).to_owned()).collect(),
+            prefix: prefix.to_vec(),
         };
         engine.launch();
         engine
@@ -74,7 +83,15 @@ impl Engine {
             .append(true)
             .open(self.log())
             .expect("a log");
-        let mut child = Command::new(&self.berth)
+        let mut command = match self.prefix.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(&self.berth);
+                command
+            }
+            None => Command::new(&self.berth),
+        };
+        let mut child = command
             .args(["engine", "-H", &self.host(), "--bip", &self.bip])
             .arg("--data-root")
             .arg(self.path("data"))

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod engine;
+pub mod etc;
 pub mod gate;
 pub mod http;
 pub mod line;

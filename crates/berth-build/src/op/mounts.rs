@@ -22,7 +22,7 @@ use crate::ignore::{Ignore, clean};
 use crate::output::random_id;
 use crate::solve::{Solver, State};
 use crate::source::{self, Archive, Rootfs, Source, shown};
-use crate::{Error, ErrorKind, Result, StepMount};
+use crate::{Error, ErrorKind, Result, StepMount, StepTree};
 
 /// Where the host's CA certificates are in a step. `/dev` is a file system of the step's own.
 pub(super) const CA_BUNDLE: &str = "/dev/berth/ca-certificates.crt";
@@ -160,6 +160,16 @@ pub(super) fn prepare(solver: &Solver, state: &State, wanted: &Wanted) -> Result
 
 impl Prepared {
     fn bind(&mut self, source: OwnedFd, target: String, read_only: bool) -> Result<()> {
+        self.bind_of(source, target, read_only, None)
+    }
+
+    fn bind_of(
+        &mut self,
+        source: OwnedFd,
+        target: String,
+        read_only: bool,
+        tree: Option<StepTree>,
+    ) -> Result<()> {
         let stat = rustix::fs::fstat(&source).map_err(|e| failed("a mount", e.into()))?;
         let is_dir =
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
@@ -168,6 +178,7 @@ impl Prepared {
             source: Arc::new(source),
             target,
             read_only,
+            tree,
         });
         Ok(())
     }
@@ -205,6 +216,7 @@ fn bind(solver: &Solver, state: &State, mount: &Mount, prepared: &mut Prepared) 
         Some(from) => (solver.layers_of(from, state.stage)?, path),
         None => context_layer(solver, &path)?,
     };
+    let mut snapshot = None;
     let mounted = if mount.read_only && !layers.is_empty() {
         solver.store().snapshots().view(&layers)?.into_fd()
     } else {
@@ -215,6 +227,7 @@ fn bind(solver: &Solver, state: &State, mount: &Mount, prepared: &mut Prepared) 
             .snapshots()
             .mount_volatile(&guard.key)?
             .into_fd();
+        snapshot = Some(guard.key.clone());
         prepared._snapshots.push(guard);
         mounted
     };
@@ -222,15 +235,21 @@ fn bind(solver: &Solver, state: &State, mount: &Mount, prepared: &mut Prepared) 
         true => mounted,
         false => {
             let root = RootFd::new(mounted).map_err(|e| failed("a mount", e))?;
-            root.handle(&inside).map_err(|e| {
+            let part = root.handle(&inside).map_err(|e| {
                 Error::new(
                     ErrorKind::NotFound,
                     format!("mount source {}: {e}", shown(&inside)),
                 )
-            })?
+            })?;
+            berth_sys::mount::keep_part(part)
         }
     };
-    prepared.bind(source, target, mount.read_only)
+    let tree = StepTree {
+        snapshot,
+        layers,
+        path: inside,
+    };
+    prepared.bind_of(source, target, mount.read_only, Some(tree))
 }
 
 /// A part of the context as a layer, and where in it the part is.

@@ -109,7 +109,10 @@ fn extract_from(
         },
         ..UnpackOptions::default()
     };
-    let extractor = engine.0.store.extractor();
+    let mut extractor = engine.0.store.extractor().clone();
+    if let Some(users) = place.users {
+        extractor = extractor.inside(users.namespace);
+    }
     extractor.unpack(&place.root, &place.path, &mut plain, &options)?;
     Ok(())
 }
@@ -147,10 +150,13 @@ pub async fn copy_out(engine: &Engine, id: &str, path: &str) -> Result<(PathStat
     let follow = follows(path);
     let stream = produce(move |out| {
         let filter = |below: &Path, _| outside_kernel(&place.inside, below);
+        let users = place.users.as_ref();
+        let rename = |uid, gid| users.map_or((uid, gid), |users| users.ids.inside(uid, gid));
         let options = PackOptions {
             name: Some(&name),
             follow,
             filter: Some(&filter),
+            rename: place.users.as_ref().map(|_| &rename as _),
             ..PackOptions::default()
         };
         pack(&place.root, &place.path, out, &options).map(drop)
@@ -269,6 +275,7 @@ mod tests {
                 root: RootFd::open(root).unwrap(),
                 path: inside.clone(),
                 inside,
+                users: None,
             };
             describe(&place, asked)
         };

@@ -8,11 +8,12 @@ use berth_spec::id::parse_name;
 use berth_store::Image;
 use jiff::Timestamp;
 
-use super::plan::{self, MountKind, MountRecord, NetworkMode, Prepared};
+use super::plan::{self, MountKind, MountRecord, NetworkMode, Prepared, UsersMode};
 use super::record::{Container, Life, Record};
 use super::{foreign, init, names, volumes};
 use crate::crossing::blocking;
 use crate::event::Subject;
+use crate::ids::Promise;
 use crate::undo::Undo;
 use crate::{Engine, Error, ErrorKind, Result, random};
 
@@ -90,13 +91,16 @@ fn create_of(
     let name = name.unwrap_or_else(|| names::free_name(&engine.0.containers));
     engine.0.containers.reserve(&name, &id)?;
     berth_sys::fail_point("container.create.reserved");
-    let made = make(engine, &id, &name, &image, prepared);
+    let made = own_ids(engine, &prepared)
+        .and_then(|promise| make(engine, &id, &name, &image, prepared, promise));
     if made.is_err() {
         engine.0.containers.free(&name, &id);
     }
-    let (container, warnings) = made?;
+    let (container, warnings, promise) = made?;
     drop(lease);
     engine.0.containers.insert(container.clone());
+    // Its record tells of them now.
+    drop(promise);
     // The container itself says what it uses by now.
     engine.0.volumes.let_go(&id)?;
     berth_sys::fail_point("container.create.done");
@@ -183,13 +187,30 @@ fn forbidden_forwarding(engine: &Engine) -> Option<String> {
     })
 }
 
-fn make(
+type Made<'a> = (Arc<Container>, Vec<String>, Option<Promise<'a>>);
+
+/// IDs of its own for a container that asks for them.
+fn own_ids<'a>(engine: &'a Engine, prepared: &Prepared) -> Result<Option<Promise<'a>>> {
+    if UsersMode::parse(&prepared.host.userns_mode)? != UsersMode::Auto {
+        return Ok(None);
+    }
+    let recorded = || {
+        let all = engine.0.containers.all();
+        all.iter()
+            .filter_map(|c| c.read(|r| r.own_ids.clone()))
+            .collect()
+    };
+    engine.0.auto_ids.take(recorded).map(Some)
+}
+
+fn make<'a>(
     engine: &Engine,
     id: &str,
     name: &str,
     image: &Image,
     prepared: Prepared,
-) -> Result<(Arc<Container>, Vec<String>)> {
+    promise: Option<Promise<'a>>,
+) -> Result<Made<'a>> {
     let Prepared {
         config,
         host,
@@ -229,12 +250,13 @@ fn make(
         networks,
         mounts,
         life: Life::default(),
+        own_ids: promise.as_ref().map(|promise| promise.maps.clone()),
         ..Record::default()
     };
     engine.0.volumes.keep_with(id, &record)?;
     berth_sys::fail_point("container.create.recorded");
     undo.keep();
-    Ok((Arc::new(Container::new(record)), warnings))
+    Ok((Arc::new(Container::new(record)), warnings, promise))
 }
 
 /// Tells of something that happened to a volume in use.

@@ -212,8 +212,9 @@ fn resolv_text(engine: &Engine, record: &Record, network: &NetworkMode) -> Strin
     )
 }
 
-/// The mounts of the files, but for those whose place is taken.
-pub(crate) fn mounts(record: &Record, files: &HostFiles) -> Vec<Mount> {
+/// The mounts of the files, but for those whose place is taken. In a user namespace they belong to its
+/// root.
+pub(crate) fn mounts(record: &Record, files: &HostFiles, mapped: bool) -> Vec<Mount> {
     [
         ("/etc/resolv.conf", &files.resolv_conf),
         ("/etc/hostname", &files.hostname),
@@ -225,6 +226,9 @@ pub(crate) fn mounts(record: &Record, files: &HostFiles) -> Vec<Mount> {
         let mut options = vec!["rbind".to_owned(), "rprivate".to_owned()];
         if record.host.readonly_rootfs {
             options.push("ro".to_owned());
+        }
+        if mapped {
+            options.push("idmap".to_owned());
         }
         Mount {
             destination: target.to_owned(),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use berth_network::{Endpoint, SandboxRecord};
-use berth_spec::docker::container::{ContainerState, GraphDriver, MountPoint, NetworkSettings};
+use berth_spec::docker::container::{
+    ContainerState, GraphDriver, IdMappings, MountPoint, NetworkSettings,
+};
 use berth_spec::docker::{ContainerInspect, EndpointSettings, PortBinding, PortMap};
 
 use super::host_files::HostFiles;
@@ -12,6 +14,7 @@ use super::record::Record;
 use super::state::Status;
 use super::{log_driver, log_file, plan};
 use crate::crossing::blocking;
+use crate::ids::IdMaps;
 use crate::{Engine, Result, time};
 
 /// Describes a container; its size on disk too, if asked for.
@@ -85,7 +88,19 @@ fn describe(engine: &Engine, record: &Record) -> ContainerInspect {
         mounts: mounts(engine, &record.mounts),
         config: record.config.clone(),
         network_settings: network_settings(engine, record),
+        id_mappings: record
+            .own_ids
+            .as_ref()
+            .or(record.ids.as_ref())
+            .map(id_mappings),
         ..ContainerInspect::default()
+    }
+}
+
+fn id_mappings(maps: &IdMaps) -> IdMappings {
+    IdMappings {
+        uid_map: IdMaps::texts(&maps.uids),
+        gid_map: IdMaps::texts(&maps.gids),
     }
 }
 

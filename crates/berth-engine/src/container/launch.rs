@@ -16,7 +16,9 @@ use super::plan::{JoinedMode, NetworkMode, SecurityOptions, linux_resources, rli
 use super::record::{Attaching, Container, Record};
 use super::sandbox::Joined;
 use super::sources::Handles;
+use super::users::{self, Users};
 use super::{device, foreign, host_files, init, profile, sandbox, sources};
+use crate::ids::IdMaps;
 use crate::task::{Task, TaskRequest};
 use crate::undo::Undo;
 use crate::volume::registry::make_dir;
@@ -27,6 +29,8 @@ pub(super) struct Launched {
     pub task: Task,
     pub sandbox: Option<SandboxRecord>,
     pub sandbox_key: String,
+    /// Of its user namespace.
+    pub ids: Option<IdMaps>,
     /// With the host name that it has in the end.
     pub config: ContainerConfig,
 }
@@ -41,29 +45,37 @@ pub(super) fn launch(
     let mut undo = Undo::new();
     let network = NetworkMode::parse(&record.host.network_mode)?;
     take_shared_names(engine, &mut record, &network)?;
-    let joined = sandbox::join(engine, &record, &network, &mut undo)?;
+    let runtime = foreign::find(&record.host.runtime, &engine.0.settings.runtimes)?;
+    let mut users = users::prepare(engine, &record, &network)?;
+    if users.is_some() && runtime.is_some() {
+        return Err(Error::invalid(format!(
+            "the runtime {} runs no containers in user namespaces here: use --userns=host",
+            record.host.runtime
+        )));
+    }
+    let netns = users.as_mut().and_then(|users| users.network.take());
+    let joined = sandbox::join(engine, &record, &network, netns, &mut undo)?;
     berth_sys::fail_point("container.start.network");
     let snapshots = engine.0.store.snapshots();
-    let mount = match record.host.auto_remove {
-        // What it writes goes with it: nothing of that need ever reach the disk.
-        true => snapshots.mount_volatile(&record.id)?,
-        false => snapshots.mount(&record.id)?,
-    };
-    let root = mount.into_fd();
-    let inside = root
-        .try_clone()
-        .map_err(|e| Error::io("cannot open the root file system", e))?;
-    let inside = super::volumes::root_of(inside)?;
-    let (mut spec, handles) = document(engine, &record, &inside, &network, &joined)?;
+    // What it writes goes with it: nothing of that need ever reach the disk.
+    let volatile = record.host.auto_remove;
+    let mut root = snapshots.mount_as(&record.id, users::mount_options(None, volatile)?)?;
+    let inside = root.root()?;
+    let parts = (&network, &joined, users.as_ref());
+    let (mut spec, handles) = document(engine, &record, &inside, parts)?;
     let with_init = record.host.init == Some(true);
     let init_path = engine.0.settings.init_path.as_deref();
     if let Some(program) = init_path.filter(|_| with_init) {
         init::add(&mut spec, program)?;
     }
     drop(inside);
+    if users.is_some() {
+        // What we made in it was made by us: the other mount knows only the container's users.
+        drop(root);
+        root = snapshots.mount_as(&record.id, users::mount_options(users.as_ref(), volatile)?)?;
+    }
     berth_sys::fail_point("container.start.mounted");
     let sources = handles.place(&spec);
-    let runtime = foreign::find(&record.host.runtime, &engine.0.settings.runtimes)?;
     let log = log_driver::target(&record, &engine.container_dir(&record.id))?;
     let dir = engine.task_dir(&record.id);
     make_dir(&dir, 0o700)?;
@@ -73,13 +85,14 @@ pub(super) fn launch(
         sandbox,
         sandbox_key,
     } = joined;
+    let (userns, ids) = users.map(|users| (users.namespace, users.maps)).unzip();
     let task = engine.0.tasks.spawn(TaskRequest {
         id: record.id.clone(),
         dir,
         spec,
-        root,
+        root: root.into_fd(),
         netns,
-        userns: None,
+        userns,
         sources,
         open_stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,
@@ -94,6 +107,7 @@ pub(super) fn launch(
         task,
         sandbox,
         sandbox_key,
+        ids,
         config: record.config,
     })
 }
@@ -153,8 +167,7 @@ fn document(
     engine: &Engine,
     record: &Record,
     root: &RootFd,
-    network: &NetworkMode,
-    joined: &Joined,
+    (network, joined, users): (&NetworkMode, &Joined, Option<&Users>),
 ) -> Result<(Spec, Handles)> {
     let (config, host) = (&record.config, &record.host);
     let add = host.group_add.as_deref().unwrap_or_default();
@@ -163,8 +176,8 @@ fn document(
     mark(root)?;
     let dir = engine.container_dir(&record.id);
     let files = host_files::write(engine, record, network, joined.sandbox.as_ref(), &dir)?;
-    let (mut mounts, mut handles) = sources::find(engine, record)?;
-    mounts.extend(host_files::mounts(record, &files));
+    let (mut mounts, mut handles) = sources::find(engine, record, users)?;
+    mounts.extend(host_files::mounts(record, &files, users.is_some()));
     let ipc = JoinedMode::ipc(&host.ipc_mode)?;
     sources::shared_memory(engine, &ipc, &mut mounts, &mut handles)?;
     let devices = device::find(host)?;
@@ -174,6 +187,7 @@ fn document(
         user,
         pid_namespace: namespace_of(engine, &JoinedMode::pid(&host.pid_mode)?, "PID", "pid")?,
         ipc_namespace: namespace_of(engine, &ipc, "IPC", "ipc")?,
+        ids: users.map(|users| users.maps.clone()),
         cgroup_path: engine.cgroup_path(record),
         resources: linux_resources(host, &device::numbers)?,
         devices: devices.nodes,

@@ -44,6 +44,7 @@ mod stats;
 mod stop;
 mod top;
 mod update;
+pub(crate) mod users;
 mod volumes;
 mod wait;
 
@@ -73,7 +74,6 @@ pub use stats::{StatsOptions, StatsStream, stats};
 pub use stop::{StopOptions, Stopped, stop};
 pub use top::top;
 pub use update::update;
-pub(crate) use volumes::root_of;
 pub use wait::{WaitCondition, Waiting, wait};
 
 use crate::Engine;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::plan::MountRecord;
 use super::state::{Happening, Status, next};
 use crate::db::{Db, Kind};
+use crate::ids::IdMaps;
 use crate::task::Task;
 use crate::{Error, Result};
 
@@ -44,6 +45,12 @@ pub(crate) struct Record {
     /// Path of the sandbox's namespace.
     #[serde(default)]
     pub sandbox_key: String,
+    /// The IDs that are this container's alone (`--userns=auto`), from its creation to its removal.
+    #[serde(default)]
+    pub own_ids: Option<IdMaps>,
+    /// The IDs of the user namespace it ran in last; none in the host's.
+    #[serde(default)]
+    pub ids: Option<IdMaps>,
     #[serde(default)]
     pub health: Option<Health>,
 }

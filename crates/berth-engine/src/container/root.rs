@@ -1,5 +1,6 @@
 //! A container's root file system, opened to look into.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use berth_sys::root::RootFd;
 use super::plan::MountKind;
 use super::record::Container;
 use super::volumes::root_of;
+use crate::ids::IdMaps;
 use crate::{Engine, Error, Result};
 
 /// A root, and the path in it that is meant.
@@ -16,6 +18,14 @@ pub(crate) struct Place {
     pub path: PathBuf,
     /// The same path as the container's processes see it.
     pub inside: PathBuf,
+    /// The user namespace, if the root is seen through one: owners are then others outside.
+    pub users: Option<Seen>,
+}
+
+/// How owners are seen in a running container.
+pub(crate) struct Seen {
+    pub namespace: OwnedFd,
+    pub ids: IdMaps,
 }
 
 /// What a root is opened for.
@@ -61,12 +71,20 @@ pub(crate) fn open(
         root,
         path: below.to_owned(),
         inside: path.clone(),
+        users: None,
     };
     if let Ok(task) = container.task() {
         let root = Path::new("/proc").join(task.pid().to_string()).join("root");
         let root =
             RootFd::open(&root).map_err(|e| Error::io("cannot open the container's root", e))?;
-        return Ok(place(root, &path));
+        let users = match container.read(|r| r.ids.clone()) {
+            Some(ids) => Some(seen(task.pid(), ids)?),
+            None => None,
+        };
+        return Ok(Place {
+            users,
+            ..place(root, &path)
+        });
     }
     let source = mount.and_then(|mount| match mount.kind {
         MountKind::Volume if mount.subpath.is_empty() => {
@@ -90,6 +108,14 @@ pub(crate) fn open(
         Access::Write => snapshots.mount(&container.id)?,
     };
     Ok(place(root_of(mounted.into_fd())?, &path))
+}
+
+fn seen(pid: i32, ids: IdMaps) -> Result<Seen> {
+    let path = format!("/proc/{pid}/ns/user");
+    let namespace = std::fs::File::open(&path)
+        .map_err(|e| Error::io(format_args!("cannot open {path}"), e))?
+        .into();
+    Ok(Seen { namespace, ids })
 }
 
 /// An absolute path without dots.

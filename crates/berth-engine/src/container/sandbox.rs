@@ -22,11 +22,13 @@ pub(crate) struct Joined {
     pub sandbox_key: String,
 }
 
-/// Gets a sandbox for a container and puts it into its networks.
+/// Gets a sandbox for a container and puts it into its networks. `netns` is the namespace that came
+/// with the container's user namespace.
 pub(crate) fn join(
     engine: &Engine,
     record: &Record,
     mode: &NetworkMode,
+    netns: Option<OwnedFd>,
     undo: &mut Undo,
 ) -> Result<Joined> {
     let networks = &engine.0.networks;
@@ -54,9 +56,10 @@ pub(crate) fn join(
         NetworkMode::Network(name) => Some(name.as_str()),
     };
     let ready = primary == Some("bridge");
-    let sandbox = match ready {
-        true => networks.sandbox(),
-        false => networks.sandbox_none(),
+    let sandbox = match (netns, ready) {
+        (Some(netns), _) => networks.sandbox_over(netns),
+        (None, true) => networks.sandbox(),
+        (None, false) => networks.sandbox_none(),
     }?;
     undo.push({
         let (engine, id) = (engine.clone(), sandbox.id().to_owned());

@@ -13,6 +13,7 @@ use super::mount_namespace::enter;
 use super::plan::spec::oci_mount;
 use super::plan::{JoinedMode, MountKind, MountRecord};
 use super::record::Record;
+use super::users::Users;
 use super::volumes::root_of;
 use crate::{Engine, Error, Result};
 
@@ -44,7 +45,11 @@ impl Handles {
 }
 
 /// The mounts of a record with their sources.
-pub(super) fn find(engine: &Engine, record: &Record) -> Result<(Vec<Mount>, Handles)> {
+pub(super) fn find(
+    engine: &Engine,
+    record: &Record,
+    users: Option<&Users>,
+) -> Result<(Vec<Mount>, Handles)> {
     let mut mounts = Vec::new();
     let mut handles = Handles::default();
     for mount in &record.mounts {
@@ -54,13 +59,33 @@ pub(super) fn find(engine: &Engine, record: &Record) -> Result<(Vec<Mount>, Hand
                 let source = bind_source(mount)?;
                 oci_mount(mount, source)
             }
-            MountKind::Volume => volume(engine, mount, &mut handles)?,
+            MountKind::Volume => {
+                let mut found = volume(engine, mount, &mut handles)?;
+                let own = !engine
+                    .0
+                    .volumes
+                    .get(&mount.name)?
+                    .options
+                    .contains_key("type");
+                if users.is_some() && own {
+                    map_owners(&mut found);
+                }
+                found
+            }
             MountKind::Image => {
                 let image = engine.0.store.images().resolve(&mount.source)?;
-                let root = engine.0.store.snapshots().view(image.layers())?.into_fd();
+                let snapshots = engine.0.store.snapshots();
+                let root = match users {
+                    Some(users) => snapshots.view_mapped(image.layers(), &users.owners()?)?,
+                    None => snapshots.view(image.layers())?,
+                };
+                let root = root.into_fd();
                 let handle = match mount.subpath.as_str() {
                     "" => root,
-                    path => below(&root_of(root)?, path, &mount.target)?,
+                    path => {
+                        let part = below(&root_of(root)?, path, &mount.target)?;
+                        berth_sys::mount::keep_part(part)
+                    }
                 };
                 oci_mount(mount, &handles.add(handle))
             }
@@ -112,6 +137,11 @@ pub(super) fn handle(engine: &Engine, mount: &MountRecord) -> Result<Source> {
         "" => handle,
         subpath => below(&root_of(handle)?, subpath, &mount.target)?,
     }))
+}
+
+/// Files that belong to root on disk belong to the root of the container's user namespace.
+pub(crate) fn map_owners(mount: &mut Mount) {
+    mount.options.push("idmap".to_owned());
 }
 
 /// What is at `path` inside a volume or an image.

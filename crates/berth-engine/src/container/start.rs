@@ -58,6 +58,7 @@ fn begin(
         task,
         sandbox,
         sandbox_key,
+        ids,
         config,
     } = started;
     for warning in task.warnings() {
@@ -85,6 +86,7 @@ fn begin(
         }
         record.sandbox = sandbox;
         record.sandbox_key = sandbox_key;
+        record.ids = ids;
         record.config.hostname = config.hostname;
         record.health = None;
     });

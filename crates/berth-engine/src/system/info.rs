@@ -90,7 +90,7 @@ pub async fn info(engine: &Engine) -> Result<SystemInfo> {
         runc_commit: Commit {
             id: settings.commit.clone(),
         },
-        security_options: security_options(v2),
+        security_options: security_options(v2, settings.remap.is_some()),
         warnings: Some(engine.warnings()).filter(|w| !w.is_empty()),
         ..SystemInfo::default()
     })
@@ -111,10 +111,13 @@ fn driver_status(engine: &Engine) -> Vec<[String; 2]> {
     ]
 }
 
-fn security_options(v2: bool) -> Vec<String> {
+fn security_options(v2: bool, remap: bool) -> Vec<String> {
     let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
     if v2 {
         options.push("name=cgroupns".to_owned());
+    }
+    if remap {
+        options.push("name=userns".to_owned());
     }
     options
 }

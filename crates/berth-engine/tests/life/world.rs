@@ -93,6 +93,8 @@ async fn open(dir: &Path, forked: Forked) -> Engine {
         dns_search: Vec::new(),
         dns_options: Vec::new(),
         labels: Vec::new(),
+        remap: None,
+        auto_ids: Default::default(),
         ulimits: Vec::new(),
         shm_size: 0,
         init: false,

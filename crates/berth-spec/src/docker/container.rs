@@ -68,6 +68,16 @@ wire! {
         pub mounts: Vec<MountPoint>,
         pub config: ContainerConfig,
         pub network_settings: NetworkSettings,
+        /// Of its user namespace; berth's own field, named as podman's.
+        #[serde(rename = "IDMappings", skip_serializing_if = "Option::is_none")]
+        pub id_mappings: Option<IdMappings>,
+    }
+
+    /// Which IDs of the host the IDs of a container are: `container:host:count`.
+    #[serde(rename_all = "PascalCase")]
+    pub struct IdMappings {
+        pub uid_map: Vec<String>,
+        pub gid_map: Vec<String>,
     }
 
     /// Where a container stands in its life.

@@ -37,7 +37,12 @@ pub struct PackOptions<'a> {
     pub filter: Option<&'a Filter<'a>>,
     /// The owner that everything has in the archive, instead of its own.
     pub owner: Option<(u32, u32)>,
+    /// What user and group are called in the archive, by what they are here.
+    pub rename: Option<&'a Rename<'a>>,
 }
+
+/// Names owners otherwise.
+pub type Rename<'a> = dyn Fn(u32, u32) -> (u32, u32) + Sync + 'a;
 
 /// Packs what `path` names inside `root`, with all below it. Sockets are left out. Returns the bytes
 /// written.
@@ -135,7 +140,10 @@ fn append_found<W: Write>(
     if path.is_empty() && found.is_directory() {
         return Ok(Next::Enter);
     }
-    write_found(writer, found, path, prefix, options.owner)?;
+    let renamed = options
+        .rename
+        .map(|rename| rename(found.stat.st_uid, found.stat.st_gid));
+    write_found(writer, found, path, prefix, options.owner.or(renamed))?;
     Ok(Next::Enter)
 }
 

@@ -84,6 +84,7 @@ impl Directory {
             follow: true,
             filter: Some(&filter),
             owner: Some((0, 0)),
+            ..PackOptions::default()
         };
         let packed = tree::pack(&root, "/".as_ref(), out, &options);
         match (refused.into_inner(), packed) {

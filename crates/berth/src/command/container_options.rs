@@ -488,7 +488,7 @@ impl ContainerOptions {
         if !matches!(self.uts.as_str(), "" | "host") {
             return Err("--uts: invalid UTS mode".to_owned());
         }
-        if !matches!(self.userns.as_str(), "" | "host") {
+        if !matches!(self.userns.as_str(), "" | "host" | "auto") {
             return Err("--userns: invalid USER mode".to_owned());
         }
         if !matches!(self.cgroupns.as_str(), "" | "host" | "private") {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use berth_build::{BuilderOptions, HostAccess};
 use berth_distribution::{Client, ClientOptions};
 use berth_engine::{Engine, EngineOptions, RuntimeProgram};
@@ -16,6 +16,7 @@ use berth_spec::docker::config::Ulimit;
 use super::Forked;
 use super::environment::Environment;
 use super::settings::Settings;
+use super::subordinate::Users;
 
 const DATA_ROOT: &str = "/var/lib/berth";
 const EXEC_ROOT: &str = "/run/berth";
@@ -75,13 +76,6 @@ impl Places {
             })?),
             None => group_id("docker"),
         };
-        if settings
-            .userns_remap
-            .as_deref()
-            .is_some_and(|remap| !remap.is_empty())
-        {
-            bail!("--userns-remap is not supported yet: leave it out");
-        }
         Ok(Self {
             data_root,
             exec_root,
@@ -156,6 +150,7 @@ pub fn engine(
         hard: u.hard,
         soft: u.soft,
     };
+    let users = Users::of_this_machine();
     Ok(EngineOptions {
         root: places.data_root.clone(),
         run_dir: places.exec_root.clone(),
@@ -170,6 +165,8 @@ pub fn engine(
         dns_search: settings.dns_search.clone(),
         dns_options: settings.dns_opts.clone(),
         labels: settings.labels.clone(),
+        remap: users.remap(settings.userns_remap.as_deref().unwrap_or(""))?,
+        auto_ids: users.auto(),
         ulimits: settings.default_ulimits.iter().map(ulimit).collect(),
         shm_size: settings
             .default_shm_size

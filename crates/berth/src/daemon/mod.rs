@@ -10,6 +10,7 @@ mod inherited;
 mod lock;
 pub mod notify;
 mod settings;
+mod subordinate;
 mod tls;
 
 use std::ffi::OsString;

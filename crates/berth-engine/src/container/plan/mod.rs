@@ -26,14 +26,14 @@ use berth_spec::oci::image::ImageConfig;
 pub(crate) use env::{overlay, process_env};
 pub(crate) use merge::merge_committed;
 pub(crate) use mount::{MountKind, MountRecord, check_volume_name, parse_volumes_from};
-pub(crate) use namespace::{JoinedMode, NetworkMode, check_endpoint};
+pub(crate) use namespace::{JoinedMode, NetworkMode, UsersMode, check_endpoint};
 pub(crate) use port::{exposed, requested};
 pub(crate) use resources::{
     adapt_limits, check_device_access, check_limits, linux_resources, rlimits,
 };
 pub(crate) use security::{SeccompChoice, SecurityOptions};
 pub(crate) use text::check_console_size;
-pub(crate) use validate::{check_restart_policy, parse_signal, signal_name};
+pub(crate) use validate::{check_restart_policy, check_users, parse_signal, signal_name};
 
 use crate::{Error, Result};
 
@@ -57,6 +57,8 @@ pub(crate) struct Defaults {
     pub cgroup_v2: bool,
     pub init: bool,
     pub runtime: String,
+    /// Whether containers that do not say otherwise have a user namespace.
+    pub remap: bool,
 }
 
 /// A request that has been checked, with everything filled in.

@@ -74,6 +74,28 @@ impl JoinedMode {
     }
 }
 
+/// In which user namespace a container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UsersMode {
+    /// As the engine says.
+    Default,
+    Host,
+    /// One with IDs that no other container has.
+    Auto,
+}
+
+impl UsersMode {
+    /// Reads `--userns`.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
+            "" => Ok(Self::Default),
+            "host" => Ok(Self::Host),
+            "auto" => Ok(Self::Auto),
+            other => Err(Error::invalid(format!("invalid USER mode: {other}"))),
+        }
+    }
+}
+
 /// The networks a container belongs to by name, each with what was asked of it.
 pub(super) fn networks(
     host: &HostConfig,

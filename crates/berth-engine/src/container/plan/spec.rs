@@ -13,6 +13,7 @@ use super::namespace::{JoinedMode, NetworkMode};
 use super::security::SecurityOptions;
 use super::user::User;
 use super::{MountKind, MountRecord, process_env};
+use crate::ids::IdMaps;
 use crate::{Error, Result};
 
 /// What is known only when a container starts.
@@ -25,6 +26,8 @@ pub(crate) struct Facts {
     pub ipc_namespace: Option<String>,
     /// Of the container whose UTS namespace goes with its network; a path too.
     pub cgroup_path: String,
+    /// The IDs of its user namespace, if it has one.
+    pub ids: Option<IdMaps>,
     /// Limits with their device rules left out.
     pub resources: LinuxResources,
     /// Nodes asked for, and the rules that let them be used.
@@ -219,9 +222,25 @@ fn fill_linux(
         linux.readonly_paths.clone_from(paths);
     }
     linux.sysctl = sysctls(host, network);
+    if let Some(ids) = &facts.ids {
+        linux.namespaces.push(Namespace {
+            kind: NamespaceKind::User,
+            path: String::new(),
+        });
+        linux.uid_mappings.clone_from(&ids.uids);
+        linux.gid_mappings.clone_from(&ids.gids);
+        let asked = host.sysctls.as_ref();
+        // Its own root could not write that, whose groups end before; its network came with it.
+        if !asked.is_some_and(|s| s.contains_key(PING)) {
+            linux.sysctl.remove(PING);
+        }
+    }
     linux.rootfs_propagation = propagation(&facts.mounts);
     Ok(())
 }
+
+/// Groups that may ping.
+const PING: &str = "net.ipv4.ping_group_range";
 
 /// Asked for, over what Docker sets in a network of its own: low ports and ping for everyone.
 fn sysctls(host: &HostConfig, network: &NetworkMode) -> std::collections::BTreeMap<String, String> {
@@ -231,10 +250,7 @@ fn sysctls(host: &HostConfig, network: &NetworkMode) -> std::collections::BTreeM
             "net.ipv4.ip_unprivileged_port_start".to_owned(),
             "0".to_owned(),
         );
-        sysctls.insert(
-            "net.ipv4.ping_group_range".to_owned(),
-            "0 2147483647".to_owned(),
-        );
+        sysctls.insert(PING.to_owned(), "0 2147483647".to_owned());
     }
     for (name, value) in host.sysctls.iter().flatten() {
         sysctls.insert(name.clone(), value.clone());

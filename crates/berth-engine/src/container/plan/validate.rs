@@ -3,7 +3,7 @@
 use berth_spec::docker::config::{HealthConfig, RestartPolicy};
 use berth_spec::docker::{ContainerConfig, HostConfig, Words};
 
-use super::namespace::{JoinedMode, NetworkMode};
+use super::namespace::{JoinedMode, NetworkMode, UsersMode};
 use super::{Defaults, SecurityOptions, port, resources};
 use crate::{Error, Result};
 
@@ -21,6 +21,13 @@ pub(super) fn check(
         ));
     }
     check_modes(config, host)?;
+    if match UsersMode::parse(&host.userns_mode)? {
+        UsersMode::Host => false,
+        UsersMode::Auto => true,
+        UsersMode::Default => defaults.remap,
+    } {
+        check_users(host)?;
+    }
     check_names(host)?;
     port::exposed(config)?;
     port::requested(config, host)?;
@@ -102,6 +109,26 @@ fn check_health(health: &HealthConfig) -> Result<()> {
     Ok(())
 }
 
+/// Checks that a container with a user namespace shares nothing with the host that its root must not
+/// rule.
+pub(crate) fn check_users(host: &HostConfig) -> Result<()> {
+    let refused = |text: &str| Err(Error::invalid(text));
+    if host.privileged {
+        return refused(
+            "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode",
+        );
+    }
+    if NetworkMode::parse(&host.network_mode)? == NetworkMode::Host {
+        return refused(
+            "cannot share the host's network namespace when user namespaces are enabled",
+        );
+    }
+    if JoinedMode::pid(&host.pid_mode)? == JoinedMode::Host {
+        return refused("cannot share the host PID namespace when user namespaces are enabled");
+    }
+    Ok(())
+}
+
 /// Checks a restart policy by itself.
 pub(crate) fn check_restart_policy(policy: &RestartPolicy) -> Result<()> {
     let count = policy.maximum_retry_count;
@@ -137,12 +164,6 @@ fn check_modes(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
         return Err(Error::invalid(format!(
             "invalid cgroup namespace mode: {}",
             host.cgroupns_mode
-        )));
-    }
-    if !matches!(host.userns_mode.as_str(), "" | "host") {
-        return Err(Error::invalid(format!(
-            "invalid USER mode: {}",
-            host.userns_mode
         )));
     }
     if host.uts_mode == "host" && !config.hostname.is_empty() {

@@ -18,6 +18,14 @@ use crate::{Error, ErrorKind, Result};
 /// Bytes of an error's text that travel.
 const TEXT_MAX: usize = 16 << 10;
 
+/// What an extractor is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Task {
+    pub(super) job: Job,
+    /// The last descriptor is a user namespace, as whose root it is done.
+    pub(super) inside: bool,
+}
+
 /// A piece of work. The first descriptor that comes with it is the tree to be written to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Job {

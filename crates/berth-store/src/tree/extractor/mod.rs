@@ -26,7 +26,7 @@ use super::copy::{CopyOptions, copy_all};
 use super::unpack::{Placed, UnpackOptions, place_all};
 use crate::layer::pipe::pipe;
 use crate::{Error, ErrorKind, Result};
-use job::{Job, Reply};
+use job::{Job, Reply, Task};
 
 /// Bytes that a request or an answer may have.
 const MESSAGE_MAX: usize = 64 << 10;
@@ -35,7 +35,11 @@ const PIPE: usize = 1 << 20;
 
 /// Unpacks and copies; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Extractor(Way);
+pub struct Extractor {
+    way: Way,
+    /// Whose root the work is done as.
+    users: Option<Arc<OwnedFd>>,
+}
 
 #[derive(Clone, Debug)]
 enum Way {
@@ -55,14 +59,39 @@ impl Extractor {
         let parent = rustix::process::getpid();
         match process::fork().map_err(failed)? {
             Forked::Child => server::run(there, parent),
-            Forked::Parent { .. } => Ok(Extractor(Way::Process(Arc::new(here)))),
+            Forked::Parent { .. } => Ok(Extractor {
+                way: Way::Process(Arc::new(here)),
+                users: None,
+            }),
         }
     }
 
     /// Works on a thread of this process that has fewer walls around it: for programs that have
     /// threads from the start, as tests do.
     pub fn on_thread() -> Extractor {
-        Extractor(Way::Thread)
+        Extractor {
+            way: Way::Thread,
+            users: None,
+        }
+    }
+
+    /// One whose work is done as the root of a user namespace: owners are then what they are called
+    /// there. A thread cannot be that, which the work then ends with.
+    pub fn inside(&self, users: OwnedFd) -> Extractor {
+        Extractor {
+            way: self.way.clone(),
+            users: Some(Arc::new(users)),
+        }
+    }
+
+    fn way(&self) -> Result<&Way> {
+        match (&self.way, &self.users) {
+            (Way::Thread, Some(_)) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "a thread is not in a user namespace of its own",
+            )),
+            (way, _) => Ok(way),
+        }
     }
 
     /// Unpacks an uncompressed tar below `path` inside `root`; the directory is made if it is not
@@ -77,7 +106,7 @@ impl Extractor {
         tar: &mut dyn Read,
         options: &UnpackOptions,
     ) -> Result<Placed> {
-        let (placed, fed) = match &self.0 {
+        let (placed, fed) = match self.way()? {
             Way::Thread => {
                 let (writer, reader) = pipe();
                 let roots = Roots {
@@ -94,7 +123,8 @@ impl Extractor {
                 let (read, write) = stream()?;
                 let job = Job::unpack(path, options);
                 let given = vec![private(root, 0), read];
-                call(server, &job, given, || feed(tar, &mut File::from(write)))
+                let meanwhile = || feed(tar, &mut File::from(write));
+                self.call(server, job, given, meanwhile)
             }
         };
         // When the archive could not be read, everything else follows from that.
@@ -112,7 +142,7 @@ impl Extractor {
         to: &Path,
         options: &CopyOptions,
     ) -> Result<Placed> {
-        match &self.0 {
+        match self.way()? {
             Way::Thread => {
                 let roots = Roots {
                     written: &[target.as_fd()],
@@ -124,14 +154,14 @@ impl Extractor {
             Way::Process(server) => {
                 let job = Job::copy(from, to, options);
                 let given = vec![private(target, 0), private(source, mount::RDONLY)];
-                call(server, &job, given, || ()).0
+                self.call(server, job, given, || ()).0
             }
         }
     }
 
     /// Fills `root` with what the layer `tar` shows; `side` holds its sparse files.
     pub(crate) fn write_layer(&self, root: &RootFd, tar: File, side: Option<File>) -> Result<()> {
-        match &self.0 {
+        match self.way()? {
             Way::Thread => {
                 let roots = Roots {
                     written: &[root.as_fd()],
@@ -145,7 +175,7 @@ impl Extractor {
                     .into_iter()
                     .chain(side.map(|side| Ok(side.into())))
                     .collect();
-                call(server, &Job::Layer, given, || ()).0.map(drop)
+                self.call(server, Job::Layer, given, || ()).0.map(drop)
             }
         }
     }
@@ -155,7 +185,7 @@ impl Extractor {
     pub fn check(&self, root: &RootFd, program: BorrowedFd<'_>) -> Result<Vec<String>> {
         let program = program.try_clone_to_owned();
         let program = program.map_err(|e| Error::io("cannot copy a descriptor", e))?;
-        match &self.0 {
+        match self.way()? {
             Way::Thread => {
                 let roots = Roots {
                     written: &[root.as_fd()],
@@ -165,12 +195,44 @@ impl Extractor {
             }
             Way::Process(server) => {
                 let given = vec![private(root, 0), Ok(program)];
-                match exchange(server, &Job::Check, given, || ()).0? {
+                match self.exchange(server, Job::Check, given, || ()).0? {
                     Reply::Possible(possible) => Ok(possible),
                     other => other.placed().map(|_| Vec::new()),
                 }
             }
         }
+    }
+}
+
+impl Extractor {
+    /// Has a piece of work done, and does `meanwhile` here.
+    fn call<M>(
+        &self,
+        server: &OwnedFd,
+        job: Job,
+        given: Vec<io::Result<OwnedFd>>,
+        meanwhile: impl FnOnce() -> M,
+    ) -> (Result<Placed>, M) {
+        let (reply, meanwhile) = self.exchange(server, job, given, meanwhile);
+        (reply.and_then(Reply::placed), meanwhile)
+    }
+
+    fn exchange<M>(
+        &self,
+        server: &OwnedFd,
+        job: Job,
+        mut given: Vec<io::Result<OwnedFd>>,
+        meanwhile: impl FnOnce() -> M,
+    ) -> (Result<Reply>, M) {
+        let users = self.users.as_ref();
+        given.extend(users.map(|users| users.try_clone()));
+        let task = Task {
+            job,
+            inside: users.is_some(),
+        };
+        let asked = ask(server, &task, given);
+        let meanwhile = meanwhile();
+        (asked.and_then(|connection| answer(&connection)), meanwhile)
     }
 }
 
@@ -213,37 +275,15 @@ fn feed(tar: &mut dyn Read, writer: &mut dyn Write) -> Result<()> {
     }
 }
 
-/// Has a piece of work done, and does `meanwhile` here.
-fn call<M>(
-    server: &OwnedFd,
-    job: &Job,
-    given: Vec<io::Result<OwnedFd>>,
-    meanwhile: impl FnOnce() -> M,
-) -> (Result<Placed>, M) {
-    let (reply, meanwhile) = exchange(server, job, given, meanwhile);
-    (reply.and_then(Reply::placed), meanwhile)
-}
-
-fn exchange<M>(
-    server: &OwnedFd,
-    job: &Job,
-    given: Vec<io::Result<OwnedFd>>,
-    meanwhile: impl FnOnce() -> M,
-) -> (Result<Reply>, M) {
-    let asked = ask(server, job, given);
-    let meanwhile = meanwhile();
-    (asked.and_then(|connection| answer(&connection)), meanwhile)
-}
-
 /// Starts the work. The descriptors are closed here, so that whoever writes to the other end of one
 /// learns when nobody reads it any more.
-fn ask(server: &OwnedFd, job: &Job, given: Vec<io::Result<OwnedFd>>) -> Result<OwnedFd> {
+fn ask(server: &OwnedFd, task: &Task, given: Vec<io::Result<OwnedFd>>) -> Result<OwnedFd> {
     let failed = |e: io::Error| Error::io("cannot reach the extractor", e);
     let given = given
         .into_iter()
         .collect::<io::Result<Vec<_>>>()
         .map_err(failed)?;
-    let text = serde_json::to_vec(job).map_err(|e| failed(e.into()))?;
+    let text = serde_json::to_vec(task).map_err(|e| failed(e.into()))?;
     if text.len() > MESSAGE_MAX {
         return Err(Error::invalid("the path is too long"));
     }

@@ -1,7 +1,7 @@
 //! The process that forks a process for each piece of work, and what that one does.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use berth_sys::process::{self, Forked};
 use berth_sys::{empty_root, mount, socket};
@@ -9,7 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
 use super::MESSAGE_MAX;
-use super::job::{Job, Reply};
+use super::job::{Reply, Task};
 use super::walls;
 use crate::{Error, Result};
 
@@ -109,8 +109,14 @@ fn serve(connection: &OwnedFd, procfs: Option<OwnedFd>) {
 fn take(connection: &OwnedFd, procfs: Option<OwnedFd>) -> Result<Reply> {
     let failed = |e: io::Error| Error::io("the extractor cannot read its task", e);
     let mut buffer = vec![0; MESSAGE_MAX];
-    let (n, given) = socket::receive(connection, &mut buffer).map_err(failed)?;
-    let job: Job = serde_json::from_slice(&buffer[..n]).map_err(|e| failed(e.into()))?;
+    let (n, mut given) = socket::receive(connection, &mut buffer).map_err(failed)?;
+    let Task { job, inside } =
+        serde_json::from_slice(&buffer[..n]).map_err(|e| failed(e.into()))?;
+    if inside {
+        let users = given.pop();
+        let users = users.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+        walls::become_root_of(users.as_fd())?;
+    }
     job.with_roots(&given, |roots| walls::close_in(roots, procfs))?;
     job.work(given)
 }
