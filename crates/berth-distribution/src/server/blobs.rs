@@ -5,6 +5,7 @@ use std::fs::File;
 use berth_spec::Digest;
 use http::{StatusCode, header};
 
+use super::cache;
 use super::dispatch::Call;
 use super::events::{Action, Origin};
 use super::fault::{Code, Fault, Reply};
@@ -32,9 +33,25 @@ pub(crate) async fn get(call: &Call, repository: String, digest: Digest) -> Repl
             Ok(found)
         })
         .await?;
-    let Some((file, size)) = found else {
+    if let Some((file, size)) = found {
+        return serve(call, &digest, file, size);
+    }
+    let Some(cached) = &call.cached else {
         return Err(unknown(&digest));
     };
+    if call.is_head() {
+        return cache::blob_head(call, cached, &digest).await;
+    }
+    if let Some(answer) = cache::blob(call, cached, &digest).await? {
+        return Ok(answer);
+    }
+    // It has come while we waited.
+    let of = digest.clone();
+    let found = call
+        .service
+        .blocking(move |service| service.storage.open_blob(&repository, &of))
+        .await?;
+    let (file, size) = found.ok_or_else(|| unknown(&digest))?;
     serve(call, &digest, file, size)
 }
 

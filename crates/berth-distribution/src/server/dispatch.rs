@@ -6,6 +6,7 @@ use http::header;
 use http::{Method, StatusCode};
 
 use super::access::{Caller, Identity, Verb};
+use super::cache::{self, Cached};
 use super::events::{Action, Origin};
 use super::fault::{Code, Fault, Reply};
 use super::http::answer::{self, Answer};
@@ -25,6 +26,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) peer: Peer,
     pub(crate) caller: Caller,
+    /// Where the request is about a cached repository.
+    pub(crate) cached: Option<Cached>,
     pub(crate) request: Request,
 }
 
@@ -56,6 +59,7 @@ pub(crate) async fn answer(service: Arc<Service>, request: Request, peer: Peer) 
         query: Query::parse(request.uri().query()),
         peer,
         caller: Caller::anonymous(),
+        cached: None,
         request,
     };
     let (service, kind) = (call.service.clone(), kind(call.request.uri().path()));
@@ -93,6 +97,7 @@ async fn handle(mut call: Call) -> Reply<Answer> {
             "the registry is read-only: nothing can be pushed or deleted",
         ));
     }
+    let resource = cache::localize(&mut call, resource).await?;
     identify(&mut call).await?;
     permit(&call, &resource)?;
     route_to(call, resource).await
@@ -185,7 +190,8 @@ fn kind(path: &str) -> Kind {
     }
 }
 
-fn is_change(method: &Method) -> bool {
+/// Whether the request is to change something.
+pub(crate) fn is_change(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 

@@ -9,6 +9,7 @@ use http::{StatusCode, header};
 use rusqlite::Transaction;
 
 use super::blobs::{is_match, refuse_unless_deletable};
+use super::cache::{self, Freshness};
 use super::dispatch::Call;
 use super::document::{self, Document};
 use super::events::{Action, Origin};
@@ -28,9 +29,20 @@ const TAGS_MAX: usize = 64;
 
 /// `GET` and `HEAD`.
 pub(crate) async fn get(call: &Call, repository: String, target: Target) -> Reply<Answer> {
+    let freshness = match &call.cached {
+        Some(cached) => cache::refresh(call, cached, &target).await?,
+        None => Freshness::Fresh,
+    };
     let kept = find(&call.service, &repository, &target).await?;
     pulled(call, &repository, &target, &kept);
-    Ok(describe(call, &kept))
+    let answer = describe(call, &kept);
+    Ok(match freshness {
+        Freshness::Fresh => answer,
+        Freshness::Stale => answer.header(
+            header::WARNING,
+            "299 - \"the upstream registry does not answer: this may be out of date\"",
+        ),
+    })
 }
 
 /// Remembers a pull, and tells of it where somebody wants to hear.

@@ -10,6 +10,7 @@
 
 mod access;
 mod blobs;
+mod cache;
 mod catalog;
 mod collect;
 mod dispatch;
@@ -51,6 +52,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use access::Verb;
 pub use access::settings::{AuthSettings, Method, Robot, Rule};
+pub use cache::CacheSettings;
 pub use collect::{Collected, Collection};
 pub use events::Action;
 pub use events::audit::AuditSettings;

@@ -6,6 +6,7 @@ use berth_spec::oci::image::media_type::OCI_INDEX;
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
+use super::cache;
 use super::dispatch::Call;
 use super::fault::Reply;
 use super::http::answer::{Answer, OCI_FILTERS};
@@ -14,6 +15,11 @@ use super::record::manifests::{self, Referrer};
 use super::route::percent::encode;
 
 pub(crate) async fn list(call: &Call, repository: String, subject: Digest) -> Reply<Answer> {
+    if let Some(cached) = &call.cached
+        && let Some(answer) = cache::referrers(call, cached, &subject).await?
+    {
+        return Ok(answer);
+    }
     let page = Page::of(&call.query)?;
     let filter = call
         .query

@@ -27,6 +27,35 @@ pub(crate) enum Resource {
     Referrers(String, Digest),
 }
 
+impl Resource {
+    /// The repository that it belongs to.
+    pub(crate) fn repository(&self) -> Option<&str> {
+        match self {
+            Resource::Version | Resource::Catalog => None,
+            Resource::Tags(name)
+            | Resource::Manifest(name, _)
+            | Resource::Blob(name, _)
+            | Resource::Uploads(name)
+            | Resource::Upload(name, _)
+            | Resource::Referrers(name, _) => Some(name),
+        }
+    }
+
+    /// The same in another repository.
+    pub(crate) fn renamed(self, to: &str) -> Self {
+        let to = to.to_owned();
+        match self {
+            Resource::Version | Resource::Catalog => self,
+            Resource::Tags(_) => Resource::Tags(to),
+            Resource::Manifest(_, target) => Resource::Manifest(to, target),
+            Resource::Blob(_, digest) => Resource::Blob(to, digest),
+            Resource::Uploads(_) => Resource::Uploads(to),
+            Resource::Upload(_, id) => Resource::Upload(to, id),
+            Resource::Referrers(_, digest) => Resource::Referrers(to, digest),
+        }
+    }
+}
+
 /// What names a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::access::Access;
+use super::cache::Caches;
 use super::events::Events;
 use super::fault::{Fault, Reply};
 use super::memory::Memory;
@@ -21,6 +22,7 @@ pub(crate) struct Service {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) events: Events,
     pub(crate) pulls: Pulls,
+    pub(crate) caches: Caches,
 }
 
 impl Service {
@@ -35,6 +37,7 @@ impl Service {
             events: Events::open(&settings, &metrics)?,
             metrics,
             pulls: Pulls::default(),
+            caches: Caches::open(&settings.caches, &settings.client)?,
             settings,
         }))
     }

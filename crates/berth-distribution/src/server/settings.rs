@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::access::settings::AuthSettings;
+use super::cache::CacheSettings;
 use super::collect::Collection;
 use super::events::audit::AuditSettings;
 use super::events::webhook::Webhook;
 use super::policy::{Immutable, Quota};
 use super::retention::Retention;
 use super::units::Bytes;
-use crate::{Error, ErrorKind, Result};
+use crate::{ClientOptions, Error, ErrorKind, Result};
 
 /// How a registry is set up.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,6 +44,11 @@ pub struct Settings {
     pub quotas: Vec<Quota>,
     /// Programs that are told what happens.
     pub webhooks: Vec<Webhook>,
+    /// Other registries whose repositories are kept here.
+    pub caches: Vec<CacheSettings>,
+    /// How those are reached: proxies, certificates.
+    #[serde(skip)]
+    pub client: ClientOptions,
     /// A log of who did what.
     pub audit: Option<AuditSettings>,
 }
@@ -76,6 +82,8 @@ impl Default for Settings {
             immutable: Vec::new(),
             quotas: Vec::new(),
             webhooks: Vec::new(),
+            caches: Vec::new(),
+            client: ClientOptions::default(),
             audit: None,
         }
     }

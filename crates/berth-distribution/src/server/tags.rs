@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::cache;
 use super::dispatch::Call;
 use super::fault::{Code, Fault, Reply};
 use super::http::answer::Answer;
@@ -9,6 +10,11 @@ use super::paging::Page;
 use super::record;
 
 pub(crate) async fn list(call: &Call, repository: String) -> Reply<Answer> {
+    if let Some(cached) = &call.cached
+        && let Some(answer) = cache::tags(call, cached).await?
+    {
+        return Ok(answer);
+    }
     let page = Page::of(&call.query)?;
     let (name, last, count) = (repository.clone(), page.last.clone(), page.look_for());
     let (known, mut tags) = call

@@ -2,6 +2,7 @@
 
 mod auth;
 mod blobs;
+mod cache;
 mod collection;
 mod harness;
 mod manifests;
