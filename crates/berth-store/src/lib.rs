@@ -23,6 +23,7 @@ pub mod hash;
 mod images;
 pub mod layer;
 mod lease;
+pub mod onlooker;
 pub mod platform;
 mod records;
 mod schema;

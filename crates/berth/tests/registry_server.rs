@@ -70,3 +70,69 @@ fn one_process_has_a_root_and_mistakes_are_named() {
     assert!(wrong.err.contains("unknown field `read-olny`"), "{wrong:?}");
     assert_eq!(serve(&["--prot", "1"]).code, 125);
 }
+
+#[test]
+fn an_engines_own_images_are_served_without_a_copy() {
+    let one = Engine::start(BERTH);
+    let context = one.dir_with(
+        "context",
+        &[("Dockerfile", "FROM busybox\nRUN echo built > /made\n")],
+    );
+    one.ok(&["build", "-t", "team/app:v1", &context.display().to_string()]);
+    let share = format!("--share-engine={}", one.path("data").display());
+    let registry = Served::start(BERTH, &[&share]);
+    let two = Engine::start_empty(BERTH, &[]);
+    let name = format!("{}/team/app:v1", registry.host());
+    two.ok(&["pull", &name]);
+    assert_eq!(two.ok(&["run", "--rm", &name, "cat", "/made"]), "built");
+    assert_eq!(
+        two.ok(&["images", "-q", "--no-trunc"]),
+        one.ok(&["images", "-q", "--no-trunc", "team/app"])
+    );
+    let kept = registry.dir().join("root/blobs/sha256");
+    assert_eq!(std::fs::read_dir(kept).expect("blobs").count(), 0);
+    // What is built later is there at once, and gone when it is removed.
+    one.ok(&["tag", "busybox", "later"]);
+    two.ok(&["pull", &format!("{}/later", registry.host())]);
+    one.ok(&["rmi", "later"]);
+    two.fails(1, &["pull", &format!("{}/later", registry.host())]);
+}
+
+#[test]
+fn whoever_logs_in_may_push_and_a_cache_brings_it_elsewhere() {
+    // bcrypt of "secret", as `htpasswd -nbB user secret` prints it.
+    let users = "user:$2y$05$c4WoMPo3SXsafkva.HHa6u7b1XOWKqA7XZANDrnv4IVny/8ABNR66\n";
+    let registry = Served::start_with(BERTH, &["--htpasswd", "{dir}/users"], |dir| {
+        std::fs::write(dir.join("users"), users).expect("a file");
+    });
+    let engine = Engine::start(BERTH);
+    let name = format!("{}/team/box:v1", registry.host());
+    engine.ok(&["tag", "busybox", &name]);
+    engine.fails(1, &["push", &name]);
+    let login = ["login", "-u", "user", "--password-stdin", registry.host()];
+    assert_ne!(engine.run_with_input(&login, b"wrong").code, 0);
+    let ran = engine.run_with_input(&login, b"secret");
+    assert!(ran.out.contains("Login Succeeded"), "{ran:?}");
+    engine.ok(&["push", &name]);
+    engine.ok(&["rmi", &name]);
+    engine.ok(&["pull", &name]);
+    let other = format!("{}/team/other:v1", registry.host());
+    engine.ok(&["tag", "busybox", &other]);
+    let mounted = engine.ok(&["push", &other]);
+    assert!(mounted.contains("Mounted from"), "{mounted}");
+
+    let config = format!(
+        r#"{{"caches": [{{"upstream": "{}", "prefix": "up", "username": "user", "password": "secret"}}]}}"#,
+        registry.host()
+    );
+    let cache = Served::start_with(BERTH, &["--config", "{dir}/config.json"], |dir| {
+        std::fs::write(dir.join("config.json"), config).expect("a file");
+    });
+    let two = Engine::start_empty(BERTH, &[]);
+    let cached = format!("{}/up/team/box:v1", cache.host());
+    two.ok(&["pull", &cached]);
+    assert_eq!(two.ok(&["run", "--rm", &cached, "echo", "here"]), "here");
+    two.ok(&["rmi", &cached]);
+    drop(registry);
+    two.ok(&["pull", &cached]);
+}

@@ -30,7 +30,10 @@ pub(crate) async fn get(call: &Call, repository: String, digest: Digest) -> Repl
             if head && found.is_some() {
                 lease(service, &name, &of)?;
             }
-            Ok(found)
+            match (&service.engine, found) {
+                (Some(engine), None) => engine.blob(&name, &of),
+                (_, found) => Ok(found),
+            }
         })
         .await?;
     if let Some((file, size)) = found {

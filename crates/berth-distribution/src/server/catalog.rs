@@ -31,7 +31,7 @@ fn visible(
     mut last: String,
     count: usize,
 ) -> Reply<Vec<String>> {
-    let mut found = Vec::new();
+    let (first, mut found) = (last.clone(), Vec::new());
     while found.len() < count {
         let names = service
             .storage
@@ -45,6 +45,13 @@ fn visible(
             .into_iter()
             .filter(|name| service.access.allows(caller, name, Verb::Pull));
         found.extend(allowed);
+    }
+    if let Some(engine) = &service.engine {
+        let engines = engine.repositories()?.into_iter();
+        found
+            .extend(engines.filter(|n| *n > first && service.access.allows(caller, n, Verb::Pull)));
+        found.sort();
+        found.dedup();
     }
     found.truncate(count);
     Ok(found)

@@ -20,7 +20,7 @@ use super::memory::Kept;
 use super::name;
 use super::policy;
 use super::receive::small;
-use super::record::{self, NewManifest};
+use super::record::{self, Manifest, NewManifest};
 use super::route::Target;
 use super::service::Service;
 
@@ -111,10 +111,22 @@ pub(crate) async fn find(
             })?;
             match found {
                 Some(manifest) => Ok(service.memory.keep(since, &name, &wanted, manifest)),
-                None => Err(unknown(&name, &wanted)),
+                None => match engines(service, &name, &wanted)? {
+                    // The engine tells nobody when a tag moves: it is asked each time.
+                    Some(manifest) => Ok(Kept::new(manifest)),
+                    None => Err(unknown(&name, &wanted)),
+                },
             }
         })
         .await
+}
+
+/// What the engine has under this name, where its images are served.
+fn engines(service: &Service, repository: &str, target: &Target) -> Reply<Option<Manifest>> {
+    match &service.engine {
+        Some(engine) => engine.manifest(repository, target),
+        None => Ok(None),
+    }
 }
 
 /// The repository has no such manifest.

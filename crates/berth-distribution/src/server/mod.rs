@@ -15,6 +15,7 @@ mod catalog;
 mod collect;
 mod dispatch;
 mod document;
+mod engine;
 mod events;
 mod fault;
 mod http;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::cache::Caches;
+use super::engine::EngineImages;
 use super::events::Events;
 use super::fault::{Fault, Reply};
 use super::memory::Memory;
@@ -23,6 +24,8 @@ pub(crate) struct Service {
     pub(crate) events: Events,
     pub(crate) pulls: Pulls,
     pub(crate) caches: Caches,
+    /// Where an engine's images are served.
+    pub(crate) engine: Option<EngineImages>,
 }
 
 impl Service {
@@ -37,6 +40,11 @@ impl Service {
             events: Events::open(&settings, &metrics)?,
             metrics,
             pulls: Pulls::default(),
+            engine: settings
+                .share_engine
+                .as_deref()
+                .map(EngineImages::open)
+                .transpose()?,
             caches: Caches::open(&settings.caches, &settings.client)?,
             settings,
         }))

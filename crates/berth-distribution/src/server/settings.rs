@@ -49,6 +49,8 @@ pub struct Settings {
     /// How those are reached: proxies, certificates.
     #[serde(skip)]
     pub client: ClientOptions,
+    /// The data root of an engine whose images are served as well.
+    pub share_engine: Option<PathBuf>,
     /// A log of who did what.
     pub audit: Option<AuditSettings>,
 }
@@ -84,6 +86,7 @@ impl Default for Settings {
             webhooks: Vec::new(),
             caches: Vec::new(),
             client: ClientOptions::default(),
+            share_engine: None,
             audit: None,
         }
     }

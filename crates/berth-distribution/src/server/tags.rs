@@ -17,7 +17,7 @@ pub(crate) async fn list(call: &Call, repository: String) -> Reply<Answer> {
     }
     let page = Page::of(&call.query)?;
     let (name, last, count) = (repository.clone(), page.last.clone(), page.look_for());
-    let (known, mut tags) = call
+    let (mut known, mut tags) = call
         .service
         .blocking(move |service| {
             service.storage.record.read(|c| {
@@ -28,6 +28,20 @@ pub(crate) async fn list(call: &Call, repository: String) -> Reply<Answer> {
             })
         })
         .await?;
+    if call.service.engine.is_some() {
+        let (name, last) = (repository.clone(), page.last.clone());
+        let engines = call
+            .service
+            .blocking(move |service| match &service.engine {
+                Some(engine) => engine.tags(&name),
+                None => Ok(Vec::new()),
+            })
+            .await?;
+        known |= !engines.is_empty();
+        tags.extend(engines.into_iter().filter(|tag| *tag > last));
+        tags.sort();
+        tags.dedup();
+    }
     if !known {
         return Err(unknown(&repository));
     }

@@ -7,3 +7,4 @@ mod collection;
 mod harness;
 mod manifests;
 mod policy;
+mod tls;

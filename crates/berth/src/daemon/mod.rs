@@ -5,7 +5,7 @@
 //! environment is read here, once ([`environment`]), and nowhere below.
 
 mod assemble;
-mod environment;
+pub mod environment;
 mod inherited;
 mod lock;
 pub mod notify;

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use berth_distribution::server::Settings;
+use berth_distribution::ClientOptions;
+use berth_distribution::server::{Settings, TlsSettings};
 use clap::{Args, Parser, Subcommand};
+
+use crate::daemon::environment::Environment;
 
 /// Serve images to container engines
 #[derive(Debug, Parser)]
@@ -34,6 +37,18 @@ pub struct Serve {
     /// Configuration file (JSON)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Serve the images of an engine too, from its store: its data root (default /var/lib/berth)
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "/var/lib/berth")]
+    pub share_engine: Option<PathBuf>,
+    /// Certificate for https, with --tls-key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Users and their bcrypt hashes, as htpasswd -B writes them: from now on others may nothing
+    #[arg(long, value_name = "FILE")]
+    pub htpasswd: Option<PathBuf>,
     /// Refuse pushes and deletions
     #[arg(long)]
     pub read_only: bool,
@@ -44,7 +59,7 @@ pub struct Serve {
 
 impl Serve {
     /// File and flags together.
-    pub fn settings(&self) -> anyhow::Result<Settings> {
+    pub fn settings(&self, environment: &Environment) -> anyhow::Result<Settings> {
         let mut settings = match &self.config {
             Some(path) => {
                 let text = std::fs::read(path)
@@ -60,7 +75,33 @@ impl Serve {
         if let Some(root) = &self.root {
             settings.root = root.clone();
         }
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            settings.tls = Some(TlsSettings {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_ca: settings.tls.take().and_then(|tls| tls.client_ca),
+            });
+        }
+        if let Some(htpasswd) = &self.htpasswd {
+            settings.auth.get_or_insert_default().htpasswd = Some(htpasswd.clone());
+        }
+        if let Some(root) = &self.share_engine {
+            settings.share_engine = Some(root.clone());
+        }
+        settings.client = client(environment);
         settings.read_only |= self.read_only;
         Ok(settings)
+    }
+}
+
+/// How caches reach other registries.
+fn client(environment: &Environment) -> ClientOptions {
+    ClientOptions {
+        certs_dirs: vec!["/etc/berth/certs.d".into(), "/etc/docker/certs.d".into()],
+        http_proxy: environment.proxy("HTTP_PROXY"),
+        https_proxy: environment.proxy("HTTPS_PROXY"),
+        no_proxy: environment.proxy("NO_PROXY"),
+        user_agent: format!("berth/{} (linux)", env!("CARGO_PKG_VERSION")),
+        ..ClientOptions::default()
     }
 }

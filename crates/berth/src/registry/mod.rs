@@ -16,6 +16,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::daemon::environment::Environment;
 use crate::daemon::notify::Notify;
 use flags::{Command, Flags};
 
@@ -45,8 +46,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 fn run(flags: Flags) -> anyhow::Result<()> {
     match flags.command {
         Command::Serve(serve) => {
-            let notify = Notify::new(std::env::var_os("NOTIFY_SOCKET").filter(|s| !s.is_empty()));
-            let served = start(&serve, &notify);
+            let environment = Environment::read();
+            let notify = Notify::new(environment.notify_socket.clone());
+            let served = start(&serve, &environment, &notify);
             if let Err(e) = &served {
                 notify.failed(&format!("{e:#}"));
             }
@@ -55,8 +57,8 @@ fn run(flags: Flags) -> anyhow::Result<()> {
     }
 }
 
-fn start(flags: &flags::Serve, notify: &Notify) -> anyhow::Result<()> {
-    let settings = flags.settings()?;
+fn start(flags: &flags::Serve, environment: &Environment, notify: &Notify) -> anyhow::Result<()> {
+    let settings = flags.settings(environment)?;
     start_log(&flags.log_level);
     crate::daemon::raise_descriptor_limit();
     // The process's only provider; a second installation would be a mistake in this file.
