@@ -10,6 +10,7 @@ use berth_spec::{Digest, Reference};
 use berth_store::Store;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
+use crate::quota::{Quota, Quotas};
 use crate::registry::Registry;
 use crate::retry::Retry;
 use crate::{Credentials, ProgressSender, Result, inspect, pull, push, tags};
@@ -19,10 +20,15 @@ use crate::{Credentials, ProgressSender, Result, inspect, pull, push, tags};
 pub struct ClientOptions {
     /// Base URLs asked before Docker Hub itself, in order (`--registry-mirror`).
     pub mirrors: Vec<String>,
+    /// Base URLs asked before the registry, by what a name begins with (`quay.io`,
+    /// `docker.io/library`): the longest such prefix decides. What follows the prefix follows the
+    /// path of the URL.
+    pub prefix_mirrors: Vec<(String, Vec<String>)>,
     /// Hosts (`host[:port]`) or networks (CIDR) that may be spoken to without TLS or with an
-    /// unknown certificate (`--insecure-registry`). Loopback always may.
+    /// unknown certificate (`--insecure-registry`). Where none is given, loopback may.
     pub insecure_registries: Vec<String>,
-    /// Where `<host>/{*.crt,client.cert,client.key}` are looked for, e.g. `/etc/docker/certs.d`.
+    /// Where `<host>/hosts.toml` (containerd's) and `<host>/{*.crt,client.cert,client.key}` are
+    /// looked for, e.g. `/etc/docker/certs.d`.
     pub certs_dirs: Vec<PathBuf>,
     /// Proxy for http URLs, as `HTTP_PROXY` would say it.
     pub http_proxy: Option<String>,
@@ -110,6 +116,8 @@ pub(crate) struct Shared {
     pub(crate) retry: Retry,
     pub(crate) downloads: Arc<Semaphore>,
     pub(crate) uploads: Arc<Semaphore>,
+    /// What registries said about how much may still be pulled.
+    pub(crate) quotas: Quotas,
     /// Layers that are being fetched, by diff ID.
     turns: Mutex<HashMap<Digest, Weak<AsyncMutex<()>>>>,
 }
@@ -141,6 +149,7 @@ impl Client {
                 retry,
                 downloads: at_once(options.max_concurrent_downloads, 3),
                 uploads: at_once(options.max_concurrent_uploads, 5),
+                quotas: Quotas::default(),
                 turns: Mutex::default(),
                 options,
             }),
@@ -150,6 +159,11 @@ impl Client {
     /// How it reaches them.
     pub fn options(&self) -> &ClientOptions {
         &self.shared.options
+    }
+
+    /// What registries last said about how much may still be pulled from them.
+    pub fn quotas(&self) -> Vec<Quota> {
+        self.shared.quotas.list()
     }
 
     /// Fetches what `reference` names into `store` and points the name at it. The lines that Docker
@@ -181,8 +195,7 @@ impl Client {
     /// Asks the registry at `host` (`host[:port]`, or a URL of it) whether it accepts `credentials`.
     pub async fn login(&self, host: &str, credentials: &Credentials) -> Result<LoginOutcome> {
         let host = registry_host(host);
-        let registry =
-            Registry::connect(&self.shared.options, host, Some(credentials), false).await?;
+        let registry = Registry::of_host(&self.shared, host, Some(credentials)).await?;
         let identity_token = registry.login().await?;
         Ok(LoginOutcome { identity_token })
     }

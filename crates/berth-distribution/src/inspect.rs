@@ -16,8 +16,8 @@ pub(crate) async fn inspect(
     auth: Option<&Credentials>,
 ) -> Result<Inspected> {
     let reference = reference.clone().or_latest();
-    let host = reference.registry_host();
-    let registry = Registry::connect(&client.options, host, auth, true).await?;
+    let registry = Registry::resolving(client, &reference, auth).await?;
+    let reference = registry.name(&reference);
     let target = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => digest.to_string(),
         (None, tag) => tag.unwrap_or_default().to_owned(),
@@ -25,7 +25,7 @@ pub(crate) async fn inspect(
     let fetched = client
         .retry
         .run(&target, || {
-            manifest::fetch(&registry, &reference, &target, None)
+            manifest::fetch(&registry, reference, &target, None)
         })
         .await?;
     let platforms = match &fetched.document {
@@ -35,7 +35,7 @@ pub(crate) async fn inspect(
             .filter_map(|d| d.platform.clone())
             .collect(),
         Document::Manifest(manifest) => {
-            let config = manifest::fetch_config(&registry, &reference, &manifest.config).await?;
+            let config = manifest::fetch_config(&registry, reference, &manifest.config).await?;
             let config: ImageConfig = serde_json::from_slice(&config).map_err(|e| {
                 Error::new(ErrorKind::Invalid, format!("invalid image config: {e}"))
             })?;

@@ -16,11 +16,13 @@ mod credentials;
 mod endpoint;
 mod error;
 mod failure;
+mod hosts;
 mod inspect;
 mod manifest;
 mod progress;
 mod pull;
 mod push;
+mod quota;
 mod registry;
 mod retry;
 pub mod server;
@@ -33,3 +35,4 @@ pub use client::{
 pub use credentials::{Credentials, Secret};
 pub use error::{Error, ErrorKind, Result};
 pub use progress::{LayerPhase, Progress, ProgressSender};
+pub use quota::Quota;

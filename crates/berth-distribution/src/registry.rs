@@ -1,20 +1,26 @@
 //! One registry, reached: requests with the credentials it wants.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use berth_spec::Reference;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use crate::challenge::{self, Challenge};
-use crate::endpoint::{self, Endpoint};
+use crate::client::Shared;
+use crate::endpoint::{self, Candidate, Endpoint};
 use crate::failure::{Failure, title, unreachable};
 use crate::token::{self, Granted, Token, TokenRequest};
-use crate::{ClientOptions, Credentials, Error, ErrorKind, Result, Secret};
+use crate::{Credentials, Error, ErrorKind, Result, Secret};
 
 /// A connection to one registry, for as many requests as needed.
 pub(crate) struct Registry {
+    client: Arc<Shared>,
     endpoint: Endpoint,
+    mirror: bool,
+    /// What the reference is called here, if not by its own repository.
+    remote: Option<Reference>,
     host: String,
     credentials: Option<Credentials>,
     insecure: bool,
@@ -29,17 +35,87 @@ struct AuthState {
 }
 
 impl Registry {
-    /// Connects to `host`, by its mirrors first if `with_mirrors`, and learns what it wants.
-    pub(crate) async fn connect(
-        options: &ClientOptions,
+    /// Connects to the first that can tell what `reference` stands for: a mirror, or the registry.
+    pub(crate) async fn resolving(
+        client: &Arc<Shared>,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Self> {
+        let host = reference.registry_host();
+        let candidates = endpoint::candidates(&client.options, reference)?;
+        let able = candidates.into_iter().filter(|c| c.resolve);
+        Self::first(client, able, host, credentials).await
+    }
+
+    /// Connects to the one that takes what is sent under `reference`.
+    pub(crate) async fn pushing(
+        client: &Arc<Shared>,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Self> {
+        let host = reference.registry_host();
+        let candidates = endpoint::of_host(&client.options, host)?;
+        let able = candidates.into_iter().filter(|c| c.push).take(1);
+        Self::first(client, able, host, credentials).await
+    }
+
+    /// Connects to the registry `host` itself.
+    pub(crate) async fn of_host(
+        client: &Arc<Shared>,
         host: &str,
         credentials: Option<&Credentials>,
-        with_mirrors: bool,
+    ) -> Result<Self> {
+        let itself = endpoint::of_host(&client.options, host)?.pop();
+        Self::first(client, itself.into_iter(), host, credentials).await
+    }
+
+    async fn first(
+        client: &Arc<Shared>,
+        candidates: impl Iterator<Item = Candidate>,
+        host: &str,
+        credentials: Option<&Credentials>,
     ) -> Result<Self> {
         let mut last = None;
-        for endpoint in endpoint::endpoints(options, host, with_mirrors)? {
-            let url = format!("{}/v2/", endpoint.base);
-            let response = match endpoint.http.get(&url).send().await {
+        for candidate in candidates {
+            match Self::reach(client, candidate, host, credentials).await {
+                Ok(registry) => return Ok(registry),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            let why = format!("hosts.toml lets nobody do this for {host}");
+            Error::new(ErrorKind::Invalid, why)
+        }))
+    }
+
+    /// Connects to `candidate` in the name of the registry `host`, and learns what it wants.
+    pub(crate) async fn reach(
+        client: &Arc<Shared>,
+        candidate: Candidate,
+        host: &str,
+        credentials: Option<&Credentials>,
+    ) -> Result<Self> {
+        let mirror = candidate.mirror;
+        let mut last = None;
+        for endpoint in candidate.endpoints {
+            let registry = Registry {
+                client: client.clone(),
+                mirror,
+                remote: candidate.remote.clone(),
+                insecure: endpoint::is_insecure(&client.options, host),
+                host: host.to_owned(),
+                credentials: credentials.filter(|c| !mirror && !c.is_empty()).cloned(),
+                state: Mutex::default(),
+                endpoint,
+            };
+            // A part of a registry has no page that tells what the whole wants.
+            if !registry.endpoint.path.ends_with("/v2") {
+                return Ok(registry);
+            }
+            let url = registry.url("/v2/");
+            let request = registry.endpoint.http.get(&url);
+            let request = request.headers(registry.endpoint.headers.clone());
+            let response = match request.send().await {
                 Ok(response) => response,
                 Err(e) => {
                     let error = unreachable(&Method::GET, &url, e);
@@ -47,14 +123,6 @@ impl Registry {
                     last = Some(error);
                     continue;
                 }
-            };
-            let mirror = endpoint.mirror;
-            let registry = Registry {
-                insecure: endpoint::is_insecure(options, host),
-                host: host.to_owned(),
-                credentials: credentials.filter(|c| !mirror && !c.is_empty()).cloned(),
-                state: Mutex::default(),
-                endpoint,
             };
             registry.learn(&response);
             if response.status().is_success() || response.status() == StatusCode::UNAUTHORIZED {
@@ -67,18 +135,27 @@ impl Registry {
             .unwrap_or_else(|| Error::new(ErrorKind::Internal, format!("no endpoint for {host}"))))
     }
 
-    /// Whether a mirror answered in the registry's place.
-    pub(crate) fn is_mirror(&self) -> bool {
-        self.endpoint.mirror
+    /// What `reference` is called here.
+    pub(crate) fn name<'a>(&'a self, reference: &'a Reference) -> &'a Reference {
+        self.remote.as_ref().unwrap_or(reference)
     }
 
-    /// An absolute URL for `location`, which may be a path.
+    /// An absolute URL for `location`: an absolute one, or a path that begins with `/v2/`, in whose
+    /// place this registry may have another.
     pub(crate) fn url(&self, location: &str) -> String {
         if location.contains("://") {
-            location.to_owned()
-        } else {
-            format!("{}{location}", self.endpoint.base)
+            return location.to_owned();
         }
+        let Endpoint { base, path, .. } = &self.endpoint;
+        let Some(rest) = location.strip_prefix("/v2/") else {
+            return format!("{base}{location}");
+        };
+        let mut url = format!("{base}{path}/{rest}");
+        if let Some(namespace) = &self.endpoint.namespace {
+            url.push(if rest.contains('?') { '&' } else { '?' });
+            url.push_str(&token::form(&[("ns", namespace)]));
+        }
+        url
     }
 
     /// Sends a request built by `configure`, answering the registry's challenge once. `scope` is
@@ -100,12 +177,20 @@ impl Registry {
             let mut request = configure(http.request(method.clone(), &url));
             // Upload locations may lie on another host, which gets no credentials.
             if url.starts_with(&format!("{}/", self.endpoint.base)) {
+                request = request.headers(self.endpoint.headers.clone());
                 request = self.authorize(request, scope).await?;
             }
             let response = request
                 .send()
                 .await
                 .map_err(|e| unreachable(&method, &url, e))?;
+            if !self.mirror {
+                let registry = match &self.host[..] {
+                    berth_spec::reference::DEFAULT_REGISTRY => "docker.io",
+                    host => host,
+                };
+                self.client.quotas.note(registry, &response);
+            }
             if response.status() != StatusCode::UNAUTHORIZED {
                 return Ok(response);
             }

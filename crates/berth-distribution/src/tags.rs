@@ -28,7 +28,7 @@ pub(crate) async fn tags(
     auth: Option<&Credentials>,
 ) -> Result<Vec<String>> {
     let host = reference.registry_host();
-    let registry = Registry::connect(&client.options, host, auth, false).await?;
+    let registry = Registry::of_host(client, host, auth).await?;
     let mut found = Vec::new();
     let mut next = Some(format!("/v2/{}/tags/list?n=1000", reference.path()));
     for _ in 0..PAGES_MAX {

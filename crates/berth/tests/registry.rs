@@ -98,3 +98,39 @@ fn a_password_is_asked_for_and_kept() {
     engine.ok(&["logout", &registry.host()]);
     assert_ne!(engine.run(&["pull", &name]).code, 0);
 }
+
+/// `registry-mirror-map` of daemon.json; and Docker's rule of 29.10: loopback needs TLS where registries
+/// are named.
+#[test]
+fn mirrors_by_prefix_and_named_registries() {
+    let Some(registry) = Registry::start() else {
+        return;
+    };
+    let one = Engine::start(BERTH);
+    let name = format!("{}/cache/box:v1", registry.host());
+    one.ok(&["tag", "busybox", &name]);
+    one.ok(&["push", &name]);
+    let host = registry.host();
+    let text = format!(
+        r#"{{"registry-mirror-map": {{"quay.invalid/team": ["http://{host}/cache"]}}, "insecure-registries": ["{host}"]}}"#
+    );
+    let dir = one.dir_with("config", &[("daemon.json", &text)]);
+    let file = dir.join("daemon.json").display().to_string();
+    let two = Engine::start_empty(BERTH, &["--config-file", &file]);
+    let pulled = two.ok(&["pull", "quay.invalid/team/box:v1"]);
+    assert!(
+        pulled.contains("Downloaded newer image for quay.invalid/team/box:v1"),
+        "{pulled}"
+    );
+    assert_eq!(
+        two.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]),
+        "quay.invalid/team/box:v1"
+    );
+    let info = two.ok(&["info"]);
+    assert!(!info.contains("127.0.0.0/8"), "{info}");
+    // Another port of loopback is not named.
+    let other = format!("127.0.0.1:{}/x", testkit::http::free_port());
+    let err = two.fails(1, &["pull", &other]);
+    assert!(err.contains("https://127.0.0.1"), "{err}");
+    assert!(one.ok(&["info"]).contains("127.0.0.0/8"));
+}

@@ -21,6 +21,7 @@ use berth_store::{Image, Lease, NewImage, Store};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::client::Shared;
+use crate::endpoint::{self, Candidate};
 use crate::manifest::{self, Document, Fetched};
 use crate::registry::Registry;
 use crate::{Error, ErrorKind, Progress, ProgressSender, PullOptions, Pulled, Result};
@@ -48,41 +49,64 @@ pub(crate) async fn pull(
         options,
         progress,
     };
-    if !client.options.mirrors.is_empty() {
-        match pull.through(true).await {
-            Some(Ok(pulled)) => return Ok(pulled),
-            Some(Err(error)) => {
-                tracing::info!(%reference, %error, "the mirror cannot help: asking the registry itself");
+    let mut candidates = endpoint::candidates(&client.options, &pull.reference)?;
+    candidates.retain(|candidate| candidate.pull);
+    let mut resolved = None;
+    let mut left = candidates.len();
+    for candidate in candidates {
+        left -= 1;
+        match pull.through(candidate, &mut resolved).await {
+            Err(error) if left > 0 => {
+                tracing::info!(%reference, %error, "a mirror cannot help: asking the next");
             }
-            None => {}
+            outcome => return outcome,
         }
     }
-    match pull.through(false).await {
-        Some(outcome) => outcome,
-        None => Err(Error::new(ErrorKind::Internal, "a registry is no mirror")),
-    }
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "hosts.toml lets nobody be pulled from for {}",
+            pull.reference.familiar()
+        ),
+    ))
 }
 
 impl Pull {
-    /// Pulls through mirrors only (`None` where none answers), or from the registry itself.
-    async fn through(&self, mirrors: bool) -> Option<Result<Pulled>> {
+    /// Pulls from one place. What the tag stands for, a place that may not say is told: `resolved`
+    /// remembers it for the next.
+    async fn through(&self, candidate: Candidate, resolved: &mut Option<Digest>) -> Result<Pulled> {
         let host = self.reference.registry_host();
         let auth = self.options.auth.as_ref();
-        // Tried once: who has no network wants to know now.
-        let registry = match Registry::connect(&self.client.options, host, auth, mirrors).await {
-            Ok(registry) => registry,
-            Err(_) if mirrors => return None,
-            Err(error) => return Some(Err(error)),
+        let pinned = match (self.reference.digest(), candidate.resolve) {
+            (None, false) => match resolved.clone() {
+                Some(digest) => Some(digest),
+                None => resolved.insert(self.resolve().await?).clone().into(),
+            },
+            _ => None,
         };
-        if mirrors && !registry.is_mirror() {
-            return None;
-        }
-        Some(self.from(Arc::new(registry)).await)
+        // Tried once: who has no network wants to know now.
+        let registry = Registry::reach(&self.client, candidate, host, auth).await?;
+        self.from(Arc::new(registry), pinned).await
     }
 
-    async fn from(&self, registry: Arc<Registry>) -> Result<Pulled> {
-        let reference = &self.reference;
-        let target = match (reference.digest(), reference.tag()) {
+    /// What the tag stands for, from one that may say.
+    async fn resolve(&self) -> Result<Digest> {
+        let auth = self.options.auth.as_ref();
+        let registry = Registry::resolving(&self.client, &self.reference, auth).await?;
+        let name = registry.name(&self.reference);
+        let tag = name.tag().unwrap_or(berth_spec::reference::DEFAULT_TAG);
+        if let Some(digest) = manifest::head(&registry, name, tag).await? {
+            return Ok(digest);
+        }
+        let retry = self.client.retry;
+        let fetched = retry.run(tag, || manifest::fetch(&registry, name, tag, None));
+        Ok(fetched.await?.digest)
+    }
+
+    /// Pulls what the reference names, or what it is known to stand for.
+    async fn from(&self, registry: Arc<Registry>, pinned: Option<Digest>) -> Result<Pulled> {
+        let reference = registry.name(&self.reference);
+        let target = match (pinned.as_ref().or(reference.digest()), reference.tag()) {
             (Some(digest), _) => digest.to_string(),
             (None, Some(tag)) => tag.to_owned(),
             (None, None) => berth_spec::reference::DEFAULT_TAG.to_owned(),
@@ -102,7 +126,10 @@ impl Pull {
         let Document::Manifest(manifest) = &chosen.document else {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("{} names an index inside an index", reference.familiar()),
+                format!(
+                    "{} names an index inside an index",
+                    self.reference.familiar()
+                ),
             ));
         };
         let config = retry
@@ -110,7 +137,7 @@ impl Pull {
                 manifest::fetch_config(&registry, reference, &manifest.config)
             })
             .await?;
-        let diff_ids = layer::diff_ids(&config, manifest, reference, &self.options)?;
+        let diff_ids = layer::diff_ids(&config, manifest, &self.reference, &self.options)?;
         let lease = self.store.lease()?;
         self.fetch_layers(&registry, &lease, &manifest.layers, diff_ids)
             .await?;
@@ -129,7 +156,10 @@ impl Pull {
         let digest = match self.reference.digest() {
             Some(digest) => Some(digest.clone()),
             // A registry that does not answer HEAD is asked by GET.
-            None => manifest::head(registry, &self.reference, target).await?,
+            None => match target.parse() {
+                Ok(digest) => Some(digest),
+                Err(_) => manifest::head(registry, registry.name(&self.reference), target).await?,
+            },
         };
         let Some(digest) = digest else {
             return Ok(None);
@@ -181,7 +211,8 @@ impl Pull {
             .retry
             .run("manifest", || {
                 let expect = Some((digest, *size));
-                manifest::fetch(registry, &self.reference, digest.as_str(), expect)
+                let name = registry.name(&self.reference);
+                manifest::fetch(registry, name, digest.as_str(), expect)
             })
             .await
     }
@@ -203,7 +234,7 @@ impl Pull {
                 client: self.client.clone(),
                 store: self.store.clone(),
                 registry: registry.clone(),
-                reference: self.reference.clone(),
+                reference: registry.name(&self.reference).clone(),
                 lease: lease.clone(),
                 descriptor: descriptor.clone(),
                 diff_id,

@@ -53,8 +53,7 @@ pub(crate) async fn push(
     };
     let (images, id) = (store.images().clone(), image_id.clone());
     let image = blocking(move || images.get(&id)).await?;
-    let host = reference.registry_host();
-    let registry = Registry::connect(&client.options, host, options.auth.as_ref(), false).await?;
+    let registry = Registry::pushing(client, &reference, options.auth.as_ref()).await?;
     let push = Push {
         client: client.clone(),
         store: store.clone(),

@@ -35,6 +35,8 @@ pub struct Quirks {
     pub vanish: bool,
     /// Whether ranges are honoured.
     pub ranges: bool,
+    /// What manifests say of how much may still be pulled.
+    pub ratelimit: Option<(String, String)>,
     /// Manifests answer 503 this often.
     pub unavailable: usize,
     /// Blobs are taken in by PATCH only.
@@ -169,19 +171,24 @@ async fn answer(State(quirks): State<Arc<Mutex<Quirks>>>, request: Request) -> R
         let headers = [("www-authenticate", challenge.clone())];
         return (StatusCode::UNAUTHORIZED, headers).into_response();
     }
-    if path == "/v2/" {
+    if without_query(&path) == "/v2/" {
         return "{}".into_response();
     }
     if path.contains("/blobs/uploads/") {
         return upload(&mut quirks, &parts.method, &path, &body);
     }
     if let Some((_, target)) = path.split_once("/manifests/") {
+        let target = without_query(target);
         return manifest(&mut quirks, &parts.method, target, &parts.headers, &body);
     }
-    match path.split_once("/blobs/") {
-        Some((_, digest)) => blob(&mut quirks, &parts.method, digest, header("range")),
+    match path.split_once("/blobs/").map(|(_, d)| without_query(d)) {
+        Some(digest) => blob(&mut quirks, &parts.method, digest, header("range")),
         None => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+fn without_query(text: &str) -> &str {
+    text.split('?').next().unwrap_or(text)
 }
 
 fn manifest(
@@ -201,7 +208,15 @@ fn manifest(
         return StatusCode::CREATED.into_response();
     }
     match quirks.manifests.get(target) {
-        Some((kind, bytes)) => ([("content-type", kind.clone())], bytes.clone()).into_response(),
+        Some((kind, bytes)) => {
+            let mut answer = ([("content-type", kind.clone())], bytes.clone()).into_response();
+            if let Some((limit, left)) = &quirks.ratelimit {
+                let headers = answer.headers_mut();
+                headers.insert("ratelimit-limit", limit.parse().unwrap());
+                headers.insert("ratelimit-remaining", left.parse().unwrap());
+            }
+            answer
+        }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use berth_runtime::cgroup::Layout;
 use berth_spec::docker::SystemInfo;
 use berth_spec::docker::system::{
-    Commit, IndexConfig, PluginsInfo, RegistryConfig, RuntimeInfo, SwarmInfo,
+    Commit, IndexConfig, PluginsInfo, RegistryConfig, RegistryQuota, RuntimeInfo, SwarmInfo,
 };
 use jiff::Timestamp;
 
@@ -67,6 +67,7 @@ pub async fn info(engine: &Engine) -> Result<SystemInfo> {
         architecture: machine(&text(uname.machine())),
         index_server_address: "https://index.docker.io/v1/".to_owned(),
         registry_config: Some(registries(engine)),
+        registry_quotas: quotas(engine),
         ncpu: i64::from(engine.0.defaults.machine.cpus),
         mem_total: i64::try_from(memory).unwrap_or(i64::MAX),
         docker_root_dir: settings.root.display().to_string(),
@@ -140,6 +141,20 @@ fn runtimes(engine: &Engine) -> BTreeMap<String, RuntimeInfo> {
         .collect()
 }
 
+/// What registries last said of how much may still be pulled.
+fn quotas(engine: &Engine) -> Vec<RegistryQuota> {
+    let quotas = engine.0.client.quotas().into_iter();
+    quotas
+        .map(|quota| RegistryQuota {
+            registry: quota.registry,
+            limit: quota.limit,
+            remaining: quota.remaining,
+            window: quota.window.map_or(0, |window| window.as_secs()),
+            source: quota.source.unwrap_or_default(),
+        })
+        .collect()
+}
+
 fn registries(engine: &Engine) -> RegistryConfig {
     let options = engine.0.client.options();
     let (networks, hosts): (Vec<_>, Vec<_>) = options
@@ -163,8 +178,11 @@ fn registries(engine: &Engine) -> RegistryConfig {
         };
         index_configs.insert(host, config);
     }
-    let mut cidrs = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
-    cidrs.extend(networks);
+    // Loopback is meant as long as nothing is named.
+    let cidrs = match options.insecure_registries.is_empty() {
+        true => vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()],
+        false => networks,
+    };
     RegistryConfig {
         insecure_registry_cidrs: cidrs,
         index_configs,

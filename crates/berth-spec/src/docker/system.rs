@@ -94,6 +94,9 @@ wire! {
         pub architecture: String,
         pub index_server_address: String,
         pub registry_config: Option<RegistryConfig>,
+        /// What registries said about how much may still be pulled; berth's own.
+        #[serde(skip_serializing_if = "crate::docker::zero")]
+        pub registry_quotas: Vec<RegistryQuota>,
         #[serde(rename = "NCPU")]
         pub ncpu: i64,
         pub mem_total: i64,
@@ -143,6 +146,19 @@ wire! {
         pub insecure_registry_cidrs: Vec<String>,
         pub index_configs: BTreeMap<String, IndexConfig>,
         pub mirrors: Vec<String>,
+    }
+
+    /// How much may still be pulled from a registry.
+    #[serde(rename_all = "PascalCase")]
+    pub struct RegistryQuota {
+        pub registry: String,
+        /// Pulls allowed, and left.
+        pub limit: u64,
+        pub remaining: u64,
+        /// Seconds that they are counted over; 0 where it was not said.
+        pub window: u64,
+        /// The address or account that they are counted for.
+        pub source: String,
     }
 
     /// One registry.

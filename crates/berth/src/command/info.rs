@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use berth_client::Client;
 use berth_spec::docker::SystemInfo;
+use berth_spec::docker::system::RegistryQuota;
 use serde_json::json;
 
 use super::inspect::FORMAT_HELP;
@@ -243,6 +244,22 @@ fn registries(out: &mut Lines, info: &SystemInfo) {
         for range in &config.insecure_registry_cidrs {
             out.raw(format!("  {range}"));
         }
+    }
+    for quota in &info.registry_quotas {
+        let RegistryQuota {
+            registry,
+            limit,
+            remaining,
+            window,
+            ..
+        } = quota;
+        let hours = match window {
+            0 => String::new(),
+            seconds => format!(" in {} h", seconds / 3600),
+        };
+        out.raw(format!(
+            " Pulls left at {registry}: {remaining} of {limit}{hours}"
+        ));
     }
     if !config.mirrors.is_empty() {
         out.raw(" Registry Mirrors:");

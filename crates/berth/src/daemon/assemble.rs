@@ -124,8 +124,13 @@ pub fn client(settings: &Settings, environment: &Environment) -> anyhow::Result<
     };
     let options = ClientOptions {
         mirrors: settings.registry_mirrors.clone(),
+        prefix_mirrors: settings.registry_mirror_map.clone().into_iter().collect(),
         insecure_registries: settings.insecure_registries.clone(),
-        certs_dirs: vec!["/etc/berth/certs.d".into(), "/etc/docker/certs.d".into()],
+        certs_dirs: vec![
+            "/etc/berth/certs.d".into(),
+            "/etc/docker/certs.d".into(),
+            "/etc/containerd/certs.d".into(),
+        ],
         http_proxy: proxy(&settings.http_proxy, proxies.http_proxy, "HTTP_PROXY"),
         https_proxy: proxy(&settings.https_proxy, proxies.https_proxy, "HTTPS_PROXY"),
         no_proxy: proxy(&settings.no_proxy, proxies.no_proxy, "NO_PROXY"),

@@ -179,6 +179,10 @@ pub struct Settings {
     /// Preferred registry mirror
     #[arg(long = "registry-mirror", value_name = "list")]
     pub registry_mirrors: Vec<String>,
+    /// Mirrors by what an image's name begins with, as daemon.json has them:
+    /// `{"quay.io": ["https://mirror.example/quay"]}`.
+    #[arg(skip)]
+    pub registry_mirror_map: BTreeMap<String, Vec<String>>,
     /// Enable insecure registry communication
     #[arg(long = "insecure-registry", value_name = "list")]
     pub insecure_registries: Vec<String>,
@@ -387,6 +391,7 @@ impl Settings {
                 Some(_) => {}
                 None if key == "proxies"
                     || key == "host-gateway-ip"
+                    || key == "registry-mirror-map"
                     || IGNORED_KEYS.contains(&key.as_str()) => {}
                 None => unknown.push(key.as_str()),
             }
@@ -423,7 +428,7 @@ impl Settings {
                 cgroup_parent default_cgroupns_mode default_ipc_mode default_shm_size default_runtime init init_path
                 no_new_privileges seccomp_profile userns_remap shutdown_timeout storage_driver build_host_trust;
             list: hosts default_address_pools host_gateway_ips dns dns_opts dns_search registry_mirrors
-                insecure_registries log_opts default_ulimits runtimes labels
+                registry_mirror_map insecure_registries log_opts default_ulimits runtimes labels
         }
     }
 }
