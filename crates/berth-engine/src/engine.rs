@@ -131,6 +131,8 @@ pub(crate) struct Parts {
     /// Ends what lasts as long as its client: events, followed logs, statistics, waits; and steps of
     /// builds.
     pub leaving: CancellationToken,
+    /// Fires when everybody from before the engine's start is known.
+    pub taken_up: CancellationToken,
     /// Ends background work.
     pub closing: CancellationToken,
     warnings: Mutex<Vec<String>>,
@@ -342,6 +344,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
         sweeps: TaskTracker::new(),
         turn: tokio::sync::Mutex::default(),
         leaving: CancellationToken::new(),
+        taken_up: CancellationToken::new(),
         closing: CancellationToken::new(),
         warnings: Mutex::new(warnings),
     }));

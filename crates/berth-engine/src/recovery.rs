@@ -156,9 +156,14 @@ pub(crate) async fn take_up(engine: &Engine, found: Found) {
         tracing::warn!(%error, "execs of containers that are gone could not be forgotten");
     }
     sweep(engine, &found.broken).await;
+    engine.0.taken_up.cancel();
     for container in to_start {
         let engine = engine.clone();
         tokio::spawn(async move {
+            tokio::select! {
+                () = container::order::ready(&engine, &container) => {}
+                () = engine.0.closing.cancelled() => return,
+            }
             if let Err(error) = container::start(&engine, &container.id).await {
                 tracing::warn!(container.id = %container.id, %error, "a container could not be started again");
             }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::record::{Container, Record};
 use super::state::{Happening, Status};
-use super::{RemoveOptions, cause, start};
+use super::{RemoveOptions, cause, order, start};
 use crate::crossing::blocking;
 use crate::task::{Exit, Task};
 use crate::{Engine, ErrorKind, Result};
@@ -191,6 +191,11 @@ fn schedule(engine: &Engine, container: &Arc<Container>, wait: Duration) {
             () = cancel.cancelled() => return,
             () = engine.0.closing.cancelled() => return,
         }
+        tokio::select! {
+            () = order::ready(&engine, &container) => {}
+            () = cancel.cancelled() => return,
+            () = engine.0.closing.cancelled() => return,
+        }
         if let Err(error) = restart(&engine, &container, &cancel).await {
             tracing::warn!(container.id = %container.id, %error, "a restart by policy failed");
         }
@@ -212,6 +217,20 @@ async fn restart(
         give_up(engine, container)?;
     }
     started
+}
+
+/// Ends the wait for a restart by policy, where there is one. A start that is under way is waited for:
+/// then the container runs. The caller does not hold the key.
+pub(super) async fn call_off(engine: &Engine, container: &Arc<Container>) -> Result<()> {
+    if container.status() != Status::Restarting {
+        return Ok(());
+    }
+    container.live(|live| live.restart.take().inspect(CancellationToken::cancel));
+    let _key = container.key.lock().await;
+    match container.status() {
+        Status::Restarting => give_up(engine, container),
+        _ => Ok(()),
+    }
 }
 
 /// A container that waits for a restart which will not come.

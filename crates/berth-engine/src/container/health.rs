@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::record::Container;
+use super::restart;
 use super::state::Status;
 use crate::crossing::blocking;
 use crate::exec::registry::{Exec, ExecState};
@@ -31,6 +32,9 @@ const INTERVAL: i64 = 30_000_000_000;
 const TIMEOUT: i64 = 30_000_000_000;
 const START_INTERVAL: i64 = 5_000_000_000;
 const RETRIES: i64 = 3;
+
+/// The label by which an unhealthy container is restarted (`--health-restart`).
+const RESTART_LABEL: &str = "berth.health.restart";
 
 /// A probe as it will be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,6 +185,35 @@ fn judge(engine: &Engine, container: &Arc<Container>, plan: &Plan, result: Healt
             &format!("health_status: {after}"),
             BTreeMap::new(),
         );
+        if after == "unhealthy" && asks_for_restart(container) {
+            // Not here: the probes end with the run that they belong to.
+            tokio::spawn(heal(engine.clone(), container.clone()));
+        }
+    }
+}
+
+/// Whether an ill container is to be restarted; a policy with a number of tries bounds it.
+fn asks_for_restart(container: &Container) -> bool {
+    container.read(|r| {
+        let label = r.config.labels.as_ref().and_then(|l| l.get(RESTART_LABEL));
+        let tries = r.host.restart_policy.maximum_retry_count;
+        label.is_some_and(|value| value == "true") && (tries == 0 || r.life.restart_count < tries)
+    })
+}
+
+/// Restarts a container that is ill.
+async fn heal(engine: Engine, container: Arc<Container>) {
+    let _key = container.key.lock().await;
+    if container.status() != Status::Running || status(&container) != "unhealthy" {
+        return;
+    }
+    tracing::info!(container.id = %container.id, "restarting an unhealthy container");
+    let restarted = match container.change(&engine.0.db, |r| r.life.restart_count += 1) {
+        Ok(()) => restart::again(&engine, &container, None, None, false).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = restarted {
+        tracing::warn!(container.id = %container.id, %error, "an unhealthy container could not be restarted");
     }
 }
 

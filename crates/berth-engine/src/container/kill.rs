@@ -22,11 +22,14 @@ pub async fn kill(engine: &Engine, id: &str, signal: Option<&str>) -> Result<()>
         Some(text) => parse_signal(text)?,
     };
     let container = engine.0.containers.find(id)?;
-    let status = container.status();
-    if status == Status::Restarting && signal == SIGKILL {
+    if container.status() == Status::Restarting && signal == SIGKILL {
         mark_stopped(engine, &container)?;
-        return exit::give_up(engine, &container);
+        exit::call_off(engine, &container).await?;
+        if !container.status().alive() {
+            return Ok(());
+        }
     }
+    let status = container.status();
     if !status.alive() {
         return Err(Error::conflict(format!(
             "cannot kill container: {id}: container {} is not running",

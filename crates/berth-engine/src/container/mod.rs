@@ -23,6 +23,7 @@ mod log_line;
 mod logs;
 mod mount_namespace;
 mod names;
+pub(crate) mod order;
 mod pause;
 pub(crate) mod plan;
 mod process;

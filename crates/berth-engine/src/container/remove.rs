@@ -34,6 +34,10 @@ pub async fn remove(engine: &Engine, id: &str, options: RemoveOptions) -> Result
     }
     let container = engine.0.containers.find(id)?;
     if options.force {
+        if container.status() == Status::Restarting {
+            mark_stopped(engine, &container)?;
+            exit::call_off(engine, &container).await?;
+        }
         end(engine, &container).await?;
     }
     if container.status() == Status::Removing {

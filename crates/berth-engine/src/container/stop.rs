@@ -51,7 +51,12 @@ pub async fn stop(engine: &Engine, id: &str, options: StopOptions) -> Result<Sto
             container.id
         )));
     }
-    let note = end(engine, &container, signal, options.timeout).await?;
+    mark_stopped(engine, &container)?;
+    exit::call_off(engine, &container).await?;
+    let note = match container.status().running() {
+        true => end(engine, &container, signal, options.timeout).await?,
+        false => None,
+    };
     super::tell(engine, &container, "stop", BTreeMap::new());
     Ok(Stopped { note })
 }

@@ -138,6 +138,9 @@ pub struct ContainerOptions {
     /// Time between running the check (ms|s|m|h) (default 0s)
     #[arg(long, value_name = "duration", value_parser = value::duration)]
     health_interval: Option<i64>,
+    /// Restart the container when it is unhealthy
+    #[arg(long)]
+    health_restart: bool,
     /// Consecutive failures needed to report unhealthy
     #[arg(long, value_name = "int", value_parser = value::int)]
     health_retries: Option<i64>,
@@ -411,7 +414,10 @@ impl ContainerOptions {
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         given.extend_from_slice(&self.env);
-        let labels = key_value::collect(&self.label_file, &self.label, false)?;
+        let mut labels = key_value::collect(&self.label_file, &self.label, false)?;
+        if self.health_restart {
+            labels.push("berth.health.restart=true".to_owned());
+        }
         Ok(ContainerConfig {
             hostname: self.hostname.clone(),
             domainname: self.domainname.clone(),
