@@ -115,9 +115,19 @@ fn map_text(mappings: &[IdMapping]) -> String {
 /// The ID outside of the user `uid` in the user namespace of a process, given by its directory in
 /// procfs; `None` for one that has no ID outside.
 pub(crate) fn uid_outside(procfs: impl AsFd, process: &str, uid: u32) -> Result<Option<u32>> {
-    let what = || format!("uid_map of process {process}");
+    id_outside(procfs, process, "uid_map", uid)
+}
+
+/// User and group outside of the root of a process's user namespace, if there are such.
+pub(crate) fn root_outside(procfs: impl AsFd, process: &str) -> Result<Option<(u32, u32)>> {
+    let uid = id_outside(&procfs, process, "uid_map", 0)?;
+    Ok(uid.zip(id_outside(&procfs, process, "gid_map", 0)?))
+}
+
+fn id_outside(procfs: impl AsFd, process: &str, map: &str, id: u32) -> Result<Option<u32>> {
+    let what = || format!("{map} of process {process}");
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let path = format!("{process}/uid_map");
+    let path = format!("{process}/{map}");
     let file = openat(procfs, path, flags, Mode::empty()).context(what)?;
     let mut text = vec![0; MAP_MAX];
     let mut length = 0;
@@ -128,7 +138,7 @@ pub(crate) fn uid_outside(procfs: impl AsFd, process: &str, uid: u32) -> Result<
         }
     }
     let text = String::from_utf8_lossy(&text[..length]);
-    Ok(outside(&text, uid))
+    Ok(outside(&text, id))
 }
 
 fn outside(map: &str, id: u32) -> Option<u32> {

@@ -1,67 +1,12 @@
-//! Containers in user namespaces: what they see, what the host sees, and what is on disk.
+//! Containers in user namespaces: what they see, and what the host sees.
+
+mod userns_world;
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
 use testkit::engine::Engine;
 use testkit::etc::PrivateEtc;
-
-const BERTH: &str = env!("CARGO_BIN_EXE_berth");
-
-/// The first ID of the user whose ranges are used.
-const BASE: u32 = 700_000;
-
-/// An engine with `--userns-remap` on a machine with a user `mapped`.
-struct World {
-    engine: Engine,
-    _etc: PrivateEtc,
-}
-
-fn etc() -> Option<PrivateEtc> {
-    let add = |file: &str, line: &str| {
-        let text = std::fs::read_to_string(format!("/etc/{file}")).unwrap_or_default();
-        format!("{text}{line}\n")
-    };
-    let ranges = format!("mapped:{BASE}:65536\ncontainers:1000000:131072\n");
-    PrivateEtc::new(&[
-        ("passwd", &add("passwd", "mapped:x:7001:7001::/:/bin/false")),
-        ("group", &add("group", "mapped:x:7001:")),
-        ("subuid", &ranges),
-        ("subgid", &ranges),
-    ])
-}
-
-fn world(flags: &[&str]) -> Option<World> {
-    let etc = etc()?;
-    let engine = Engine::start_under(BERTH, flags, &etc.prefix());
-    engine.load_busybox();
-    Some(World { engine, _etc: etc })
-}
-
-fn remapped() -> Option<World> {
-    world(&["--userns-remap=mapped"])
-}
-
-impl World {
-    fn pid(&self, name: &str) -> String {
-        self.engine.ok(&["inspect", "-f", "{{.State.Pid}}", name])
-    }
-
-    /// A file of a container as it is on disk.
-    fn on_disk(&self, name: &str, path: &str) -> PathBuf {
-        let id = self.engine.ok(&["inspect", "-f", "{{.Id}}", name]);
-        let upper = format!("data/containers/{id}/upper/{path}");
-        self.engine.path(&upper)
-    }
-}
-
-/// Real, effective, saved and file system user of a process, as the host sees it.
-fn users_of(pid: &str) -> Vec<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|l| l.starts_with("Uid:"));
-    let numbers = line.expect("its users").split_whitespace().skip(1);
-    numbers.map(|n| n.parse().expect("a number")).collect()
-}
+use userns_world::{BASE, BERTH, remapped, users_of, world};
 
 #[test]
 fn a_container_is_root_inside_and_nobody_outside() {
@@ -125,27 +70,6 @@ fn a_container_is_root_inside_and_nobody_outside() {
 }
 
 #[test]
-fn programs_gain_what_their_files_say() {
-    let Some(world) = remapped() else { return };
-    let engine = &world.engine;
-    // A program with the set-user-ID bit of root makes its user root inside: busybox keeps that for
-    // `ping`, which may need it.
-    let script =
-        "mkdir /s; cp /bin/busybox /s/busybox; chmod 4755 /s/busybox; stat -c %a /s/busybox";
-    assert_eq!(
-        engine.ok(&["run", "--name", "c1", "busybox", "sh", "-c", script]),
-        "4755"
-    );
-    engine.ok(&["commit", "c1", "setuid"]);
-    let show = "/s/busybox ping 127.0.0.1 > /dev/null & until grep -q busybox /proc/$!/comm; do :; done; \
-        grep Uid /proc/$!/status; kill -9 $! 2>&1 | grep -c permitted";
-    let ran = engine.run(&[
-        "run", "--rm", "-u", "1000", "setuid", "timeout", "20", "sh", "-c", show,
-    ]);
-    assert!(ran.out.starts_with("Uid:\t1000\t0\t0\t0\n"), "{ran:?}");
-}
-
-#[test]
 fn execs_terminals_and_streams() {
     let Some(world) = remapped() else { return };
     let engine = &world.engine;
@@ -190,193 +114,6 @@ fn execs_terminals_and_streams() {
         "stat -c %u:%g $(tty); echo yes > $(tty)",
     ]);
     assert_eq!(out.replace('\r', ""), "1000:5\nyes");
-}
-
-#[test]
-fn files_are_copied_in_and_out() {
-    let Some(world) = remapped() else { return };
-    let engine = &world.engine;
-    let dir = engine.dir_with("in", &[("a", "one\n"), ("sub/b", "two\n")]);
-    let from = dir.display().to_string();
-    engine.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "up",
-        "-v",
-        "data:/data",
-        "--tmpfs",
-        "/ram",
-        "busybox",
-        "sleep",
-        "1000",
-    ]);
-    engine.ok(&[
-        "create",
-        "--name",
-        "down",
-        "busybox",
-        "stat",
-        "-c",
-        "%u:%g",
-        "/in/a",
-        "/in/sub/b",
-    ]);
-    for target in ["up:/in", "up:/data/in", "up:/ram/in", "down:/in"] {
-        engine.ok(&["cp", &from, target]);
-    }
-    let stat = |path: &str| engine.ok(&["exec", "up", "stat", "-c", "%u:%g", path]);
-    for path in ["/in", "/in/a", "/in/sub/b", "/data/in/a", "/ram/in/a"] {
-        assert_eq!(stat(path), "0:0", "{path}");
-    }
-    assert_eq!(engine.ok(&["exec", "up", "cat", "/data/in/sub/b"]), "two");
-    assert_eq!(engine.ok(&["start", "-a", "down"]), "0:0\n0:0");
-    let file = std::fs::metadata(world.on_disk("up", "in/a")).expect("a file");
-    assert_eq!(file.uid(), 0);
-    engine.ok(&[
-        "exec",
-        "up",
-        "sh",
-        "-c",
-        "echo three > /in/c; chown 7:8 /in/c",
-    ]);
-    let tar = engine
-        .berth()
-        .args(["cp", "up:/in", "-"])
-        .output()
-        .expect("cp");
-    let mut archive = tar::Archive::new(&tar.stdout[..]);
-    let mut owners: Vec<(String, u64, u64)> = Vec::new();
-    for entry in archive.entries().expect("an archive") {
-        let entry = entry.expect("an entry");
-        let header = entry.header();
-        let name = entry.path().expect("a name").display().to_string();
-        owners.push((
-            name,
-            header.uid().expect("a user"),
-            header.gid().expect("a group"),
-        ));
-    }
-    owners.sort();
-    assert_eq!(owners[1], ("in/a".to_owned(), 0, 0), "{owners:?}");
-    assert!(owners.contains(&("in/c".to_owned(), 7, 8)), "{owners:?}");
-    assert_eq!(
-        engine
-            .ok(&["diff", "up"])
-            .lines()
-            .filter(|l| l.starts_with("A /in"))
-            .count(),
-        5
-    );
-}
-
-#[test]
-fn images_built_and_committed_are_those_of_any_engine() {
-    let Some(world) = remapped() else { return };
-    let engine = &world.engine;
-    let dockerfile = "FROM busybox AS base\n\
-        RUN id -u > /who && tr -s ' ' < /proc/self/uid_map >> /who && mkdir /own && chown 5:6 /own && echo k > /own/key && chmod 600 /own/key\n\
-        FROM busybox\n\
-        COPY --chown=9:9 f /f\n\
-        WORKDIR /w\n\
-        COPY --from=base /who /who\n\
-        RUN --mount=type=bind,from=base,source=/own,target=/m --mount=type=cache,target=/c \
-          cat /m/key && stat -c %u:%g /m /m/key /c /f /w > /seen && echo c > /c/x && touch /w/made\n\
-        USER 1000\n\
-        RUN id -u > /tmp/user\n";
-    let dir = engine.dir_with("ctx", &[("Dockerfile", dockerfile), ("f", "f\n")]);
-    let dir = dir.display().to_string();
-    engine.ok(&["build", "-q", "-t", "built", &dir]);
-    let out = engine.ok(&["run", "--rm", "built", "cat", "/who", "/seen", "/tmp/user"]);
-    assert_eq!(
-        out,
-        format!("0\n 0 {BASE} 65536\n5:6\n0:0\n0:0\n9:9\n0:0\n1000")
-    );
-    // The same bytes as seen by a container of the host's user namespace.
-    let stat = ["stat", "-c", "%u:%g", "/f", "/w/made", "/tmp/user"];
-    let host = engine.ok(&[&["run", "--rm", "--userns=host", "built"], &stat[..]].concat());
-    let own = engine.ok(&[&["run", "--rm", "built"], &stat[..]].concat());
-    assert_eq!(host, "9:9\n0:0\n1000:1000");
-    assert_eq!(own, host);
-    let error = engine.run(&["build", "--network=host", "--no-cache", &dir]);
-    assert!(
-        error
-            .err
-            .contains("cannot share the host's network namespace"),
-        "{error:?}"
-    );
-    // Commit.
-    engine.ok(&[
-        "run",
-        "--name",
-        "c1",
-        "busybox",
-        "sh",
-        "-c",
-        "echo x > /x; chown 11:12 /x; rm -r /home",
-    ]);
-    engine.ok(&["commit", "c1", "committed"]);
-    let out = engine.ok(&[
-        "run",
-        "--rm",
-        "--userns=host",
-        "committed",
-        "sh",
-        "-c",
-        "stat -c %u:%g /x; ls -d /home 2>/dev/null || echo gone",
-    ]);
-    assert_eq!(out, "11:12\ngone");
-}
-
-#[test]
-fn volumes_are_mapped_and_binds_are_not() {
-    let Some(world) = remapped() else { return };
-    let engine = &world.engine;
-    let dir = engine.dir_with("bound", &[("f", "f\n")]);
-    let bind = format!("{}:/bound", dir.display());
-    let script = "stat -c %u:%g /vol /anon /bound; touch /vol/f; chown 3:4 /vol/f; touch /anon/f; touch /bound/x 2>/dev/null || echo refused";
-    let out = engine.ok(&[
-        "run", "--name", "c1", "-v", "vol:/vol", "-v", "/anon", "-v", &bind, "busybox", "sh", "-c",
-        script,
-    ]);
-    assert_eq!(out, "0:0\n0:0\n65534:65534\nrefused");
-    let file = std::fs::metadata(engine.path("data/volumes/vol/_data/f")).expect("a file");
-    assert_eq!((file.uid(), file.gid()), (3, 4));
-    let out = engine.ok(&[
-        "run",
-        "--rm",
-        "--userns=host",
-        "-v",
-        "vol:/vol",
-        "busybox",
-        "stat",
-        "-c",
-        "%u:%g",
-        "/vol/f",
-    ]);
-    assert_eq!(out, "3:4");
-    let out = engine.ok(&[
-        "run",
-        "--rm",
-        "--volumes-from",
-        "c1",
-        "busybox",
-        "stat",
-        "-c",
-        "%u:%g",
-        "/vol/f",
-    ]);
-    assert_eq!(out, "3:4");
-    let mount = ["--mount", "type=image,source=busybox,target=/img"];
-    let out = engine.run(
-        &[
-            &["run", "--rm"],
-            &mount[..],
-            &["busybox", "stat", "-c", "%u:%g", "/img/bin"],
-        ]
-        .concat(),
-    );
-    assert!(out.out == "0:0\n" || out.code == 125, "{out:?}");
 }
 
 #[test]
@@ -661,4 +398,29 @@ fn the_default_user_is_made() {
     let map = engine.ok(&["run", "--rm", "busybox", "cat", "/proc/self/uid_map"]);
     let fields: Vec<&str> = map.split_whitespace().collect();
     assert_eq!(fields, ["0", "165536", "65536"]);
+}
+
+#[test]
+fn all_capabilities_are_those_of_the_namespace() {
+    let Some(world) = remapped() else { return };
+    // Protection of /proc/sys is its own to take away; what is behind belongs to another root.
+    let script = "mount -o remount,rw /proc/sys; for c in 'mknod /tmp/disk b 8 0' 'mknod /dev/kmem c 1 2' 'chown 70000 /tmp' \
+          'sh -c \"echo 1 > /proc/sys/kernel/panic\"' 'sh -c \"echo h > /proc/sysrq-trigger\"' 'dmesg' \
+          'hwclock -w' 'mount -t ext4 /dev/null /mnt'; do \
+          eval $c > /dev/null 2>&1 && echo \"possible: $c\"; done; \
+        mkdir -p /mnt; mount -t tmpfs x /mnt && echo own mounts; hostname other && hostname; \
+        umount -l /dev/pts; umount -l /; grep -c ' /etc ' /proc/self/mountinfo";
+    let out = world.engine.run(&[
+        "run",
+        "--rm",
+        "--cap-add",
+        "ALL",
+        "--security-opt",
+        "seccomp=unconfined",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(out.out, "own mounts\nother\n0\n", "{out:?}");
 }

@@ -151,7 +151,7 @@ pub async fn copy_out(engine: &Engine, id: &str, path: &str) -> Result<(PathStat
     let stream = produce(move |out| {
         let filter = |below: &Path, _| outside_kernel(&place.inside, below);
         let users = place.users.as_ref();
-        let rename = |uid, gid| users.map_or((uid, gid), |users| users.ids.inside(uid, gid));
+        let rename = |uid, gid| users.map_or((uid, gid), |users| users.maps.inside(uid, gid));
         let options = PackOptions {
             name: Some(&name),
             follow,

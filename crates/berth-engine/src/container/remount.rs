@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use berth_spec::docker::HostConfig;
 use berth_spec::docker::config::Mount;
+use berth_sys::fs_user::with_fs_user;
 use berth_sys::mount::{self, Attributes, Propagation};
 use berth_sys::root::RootFd;
 use rustix::fs::{AtFlags, FileType, StatxAttributes, StatxFlags};
@@ -21,6 +22,7 @@ use super::mount_namespace::{enter, shares_users};
 use super::plan::spec::oci_mount;
 use super::plan::{MountKind, MountRecord};
 use super::record::{Container, Record};
+use super::users::{self, Users};
 use super::{sources, volumes};
 use crate::undo::Undo;
 use crate::{Engine, Error, Result};
@@ -51,34 +53,40 @@ const PROTECTED: [u64; 4] = [0x9fa0, 0x6265_6572, 0x27_e0eb, 0x6367_7270];
 /// done before it stays done and recorded. Blocks; the container's key is held.
 pub(super) fn apply(engine: &Engine, container: &Arc<Container>, changes: Changes) -> Result<()> {
     let pid = container.task().ok().map(|task| task.pid());
-    if pid.is_some_and(|pid| !shares_users(pid)) {
+    let users = match pid {
+        Some(pid) => users::of_running(container, pid)?,
+        None => None,
+    };
+    if pid.is_some_and(|pid| users.is_none() && !shares_users(pid)) {
         return Err(Error::invalid(
-            "mounts of a running container with a user namespace cannot be changed: stop it first",
+            "mounts of a running container whose runtime made it a user namespace cannot be changed: stop it first",
         ));
     }
+    let place = pid.map(|pid| (pid, users.as_ref()));
     for target in changes.remove {
         remove(engine, container, pid, &target)?;
     }
     for bind in changes.add_binds {
         let driver = container.read(|r| r.host.volume_driver.clone());
         let record = MountRecord::of_bind(&bind, &driver)?;
-        add(engine, container, pid, record, |host| {
+        add(engine, container, place, record, |host| {
             host.binds.get_or_insert_default().push(bind);
         })?;
     }
     for asked in changes.add {
         let record = MountRecord::of_mount(&asked)?;
-        add(engine, container, pid, record, |host| {
+        add(engine, container, place, record, |host| {
             host.mounts.get_or_insert_default().push(asked);
         })?;
     }
     Ok(())
 }
 
+/// Adds one; `place` is the process of a container that runs, and its user namespace.
 fn add(
     engine: &Engine,
     container: &Arc<Container>,
-    pid: Option<i32>,
+    place: Option<(i32, Option<&Users>)>,
     record: MountRecord,
     told: impl FnOnce(&mut HostConfig),
 ) -> Result<()> {
@@ -100,9 +108,10 @@ fn add(
         volumes::make(engine, &container.id, &image, &mut records, &mut undo)?;
     }
     let [record] = records;
-    if let Some(pid) = pid {
-        let tree = detached(engine, &record)?;
-        attach(pid, tree, PathBuf::from(&target))
+    if let Some((pid, users)) = place {
+        let tree = detached(engine, &record, users)?;
+        let owner = users.map(|users| users.maps.root()).transpose()?;
+        attach(pid, tree, PathBuf::from(&target), owner)
             .map_err(|e| Error::io(format_args!("cannot mount at {target}"), e))?;
         let target = PathBuf::from(&target);
         undo.push(move || {
@@ -161,19 +170,33 @@ fn forget(host: &mut HostConfig, target: &str) {
 }
 
 /// The mount that a record asks for, attached nowhere.
-fn detached(engine: &Engine, record: &MountRecord) -> Result<OwnedFd> {
+fn detached(engine: &Engine, record: &MountRecord, users: Option<&Users>) -> Result<OwnedFd> {
     let failed =
         |e: io::Error| Error::io(format_args!("cannot make the mount {}", record.target), e);
+    let map = |tree: &OwnedFd| match users {
+        Some(users) => {
+            let mapped = Attributes {
+                idmap: Some(users.namespace.as_fd()),
+                ..Attributes::default()
+            };
+            mount::set_attributes(tree, false, &mapped).map_err(failed)
+        }
+        None => Ok(()),
+    };
     if record.kind == MountKind::Tmpfs {
-        return tmpfs(&oci_mount(record, "").options).map_err(failed);
+        let made = tmpfs(&oci_mount(record, "").options).map_err(failed)?;
+        return map(&made).map(|()| made);
     }
     let recursive = !record.non_recursive;
-    let tree = match sources::handle(engine, record)? {
+    let tree = match sources::handle(engine, record, users)? {
         sources::Source::Mount(mount) => mount,
         sources::Source::Handle(handle) => {
             mount::clone_handle(&handle, recursive).map_err(failed)?
         }
     };
+    if record.kind == MountKind::Volume {
+        map(&tree)?;
+    }
     let private = Attributes {
         propagation: Some(match record.propagation.trim_start_matches('r') {
             "shared" => Propagation::Shared,
@@ -213,35 +236,41 @@ fn tmpfs(options: &[String]) -> io::Result<OwnedFd> {
 }
 
 /// Attaches a mount in the container that `pid` is of. Where it has nothing at `target`, a mount point
-/// is made.
-fn attach(pid: i32, tree: OwnedFd, target: PathBuf) -> io::Result<()> {
-    let stat = rustix::fs::fstat(&tree)?;
-    let directory = FileType::from_raw_mode(stat.st_mode).is_dir();
-    enter(pid, move || {
-        let root = RootFd::open(Path::new("/"))?;
-        let place = match root.handle(&target) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && directory => {
-                root.mkdir_all(&target, 0o755)?
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                if let Some(parent) = target.parent() {
-                    root.mkdir_all(parent, 0o755)?;
-                }
-                root.create_file(&target, 0o644)?;
-                root.handle(&target)?
-            }
-            place => place?,
-        };
-        // A link may have led there.
-        if PROTECTED.contains(&(rustix::fs::fstatfs(&place)?.f_type as u64)) {
-            return Err(io::Error::other("the kernel's own files are there"));
-        }
-        let found = FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
-        if found.is_dir() != directory {
-            return Err(Errno::NOTDIR.into());
-        }
-        mount::attach(&tree, &place)
+/// is made: by its root, who is `owner` outside if not user 0.
+fn attach(pid: i32, tree: OwnedFd, target: PathBuf, owner: Option<(u32, u32)>) -> io::Result<()> {
+    enter(pid, move || match owner {
+        // The files below know no other users.
+        Some((uid, gid)) => with_fs_user(uid, gid, || attach_inside(&tree, &target))?,
+        None => attach_inside(&tree, &target),
     })
+}
+
+fn attach_inside(tree: &OwnedFd, target: &Path) -> io::Result<()> {
+    let stat = rustix::fs::fstat(tree)?;
+    let directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+    let root = RootFd::open(Path::new("/"))?;
+    let place = match root.handle(target) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && directory => {
+            root.mkdir_all(target, 0o755)?
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if let Some(parent) = target.parent() {
+                root.mkdir_all(parent, 0o755)?;
+            }
+            root.create_file(target, 0o644)?;
+            root.handle(target)?
+        }
+        place => place?,
+    };
+    // A link may have led there.
+    if PROTECTED.contains(&(rustix::fs::fstatfs(&place)?.f_type as u64)) {
+        return Err(io::Error::other("the kernel's own files are there"));
+    }
+    let found = FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
+    if found.is_dir() != directory {
+        return Err(Errno::NOTDIR.into());
+    }
+    mount::attach(tree, &place)
 }
 
 /// Takes away the mount whose root is at `target` in the container that `pid` is of. No link on the way

@@ -1,6 +1,5 @@
 //! A container's root file system, opened to look into.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,8 +7,8 @@ use berth_sys::root::RootFd;
 
 use super::plan::MountKind;
 use super::record::Container;
+use super::users::{self, Users};
 use super::volumes::root_of;
-use crate::ids::IdMaps;
 use crate::{Engine, Error, Result};
 
 /// A root, and the path in it that is meant.
@@ -19,13 +18,7 @@ pub(crate) struct Place {
     /// The same path as the container's processes see it.
     pub inside: PathBuf,
     /// The user namespace, if the root is seen through one: owners are then others outside.
-    pub users: Option<Seen>,
-}
-
-/// How owners are seen in a running container.
-pub(crate) struct Seen {
-    pub namespace: OwnedFd,
-    pub ids: IdMaps,
+    pub users: Option<Users>,
 }
 
 /// What a root is opened for.
@@ -77,10 +70,7 @@ pub(crate) fn open(
         let root = Path::new("/proc").join(task.pid().to_string()).join("root");
         let root =
             RootFd::open(&root).map_err(|e| Error::io("cannot open the container's root", e))?;
-        let users = match container.read(|r| r.ids.clone()) {
-            Some(ids) => Some(seen(task.pid(), ids)?),
-            None => None,
-        };
+        let users = users::of_running(container, task.pid())?;
         return Ok(Place {
             users,
             ..place(root, &path)
@@ -108,14 +98,6 @@ pub(crate) fn open(
         Access::Write => snapshots.mount(&container.id)?,
     };
     Ok(place(root_of(mounted.into_fd())?, &path))
-}
-
-fn seen(pid: i32, ids: IdMaps) -> Result<Seen> {
-    let path = format!("/proc/{pid}/ns/user");
-    let namespace = std::fs::File::open(&path)
-        .map_err(|e| Error::io(format_args!("cannot open {path}"), e))?
-        .into();
-    Ok(Seen { namespace, ids })
 }
 
 /// An absolute path without dots.

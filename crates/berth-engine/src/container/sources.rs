@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use berth_spec::oci::runtime::{Mount, Spec};
+use berth_store::Image;
 use berth_sys::mount;
 use berth_sys::root::RootFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -60,7 +61,7 @@ pub(super) fn find(
                 oci_mount(mount, source)
             }
             MountKind::Volume => {
-                let mut found = volume(engine, mount, &mut handles)?;
+                let mut found = volume(engine, mount, users, &mut handles)?;
                 let own = !engine
                     .0
                     .volumes
@@ -74,17 +75,12 @@ pub(super) fn find(
             }
             MountKind::Image => {
                 let image = engine.0.store.images().resolve(&mount.source)?;
-                let snapshots = engine.0.store.snapshots();
-                let root = match users {
-                    Some(users) => snapshots.view_mapped(image.layers(), &users.owners()?)?,
-                    None => snapshots.view(image.layers())?,
-                };
-                let root = root.into_fd();
+                let root = view(engine, &image, users)?;
                 let handle = match mount.subpath.as_str() {
                     "" => root,
                     path => {
                         let part = below(&root_of(root)?, path, &mount.target)?;
-                        berth_sys::mount::keep_part(part)
+                        mount::keep_part(part)
                     }
                 };
                 oci_mount(mount, &handles.add(handle))
@@ -92,6 +88,16 @@ pub(super) fn find(
         });
     }
     Ok((mounts, handles))
+}
+
+/// What an image shows, as it is seen by these users.
+fn view(engine: &Engine, image: &Image, users: Option<&Users>) -> Result<OwnedFd> {
+    let snapshots = engine.0.store.snapshots();
+    let view = match users {
+        Some(users) => snapshots.view_mapped(image.layers(), &users.owners()?),
+        None => snapshots.view(image.layers()),
+    };
+    Ok(view?.into_fd())
 }
 
 /// Where one mount comes from.
@@ -103,14 +109,21 @@ pub(super) enum Source {
 }
 
 /// The source of a mount that is no tmpfs, for one that is attached while its container runs.
-pub(super) fn handle(engine: &Engine, mount: &MountRecord) -> Result<Source> {
+pub(super) fn handle(
+    engine: &Engine,
+    mount: &MountRecord,
+    users: Option<&Users>,
+) -> Result<Source> {
     let path = match mount.kind {
         MountKind::Image => {
             let image = engine.0.store.images().resolve(&mount.source)?;
-            let root = engine.0.store.snapshots().view(image.layers())?.into_fd();
+            let root = view(engine, &image, users)?;
             return Ok(match mount.subpath.as_str() {
                 "" => Source::Mount(root),
-                path => Source::Handle(below(&root_of(root)?, path, &mount.target)?),
+                path => {
+                    let part = below(&root_of(root)?, path, &mount.target)?;
+                    Source::Mount(mount::keep_part(part))
+                }
             });
         }
         MountKind::Volume => {
@@ -173,7 +186,12 @@ fn bind_source(mount: &MountRecord) -> Result<&str> {
     Ok(&mount.source)
 }
 
-fn volume(engine: &Engine, mount: &MountRecord, handles: &mut Handles) -> Result<Mount> {
+fn volume(
+    engine: &Engine,
+    mount: &MountRecord,
+    users: Option<&Users>,
+    handles: &mut Handles,
+) -> Result<Mount> {
     let record = engine.0.volumes.get(&mount.name)?;
     if let (Some(kind), Some(device)) = (record.options.get("type"), record.options.get("device")) {
         let options: Vec<String> = record
@@ -186,7 +204,13 @@ fn volume(engine: &Engine, mount: &MountRecord, handles: &mut Handles) -> Result
                     .collect()
             })
             .unwrap_or_default();
-        return Ok(driven(mount, kind, device, options));
+        return driven(mount, (kind, device, options), users, handles).map_err(|e| {
+            let data = engine.0.volumes.data(&mount.name);
+            e.context(format_args!(
+                "error while mounting volume '{}'",
+                data.display()
+            ))
+        });
     }
     let data = engine.0.volumes.data(&mount.name);
     if mount.subpath.is_empty() {
@@ -198,21 +222,69 @@ fn volume(engine: &Engine, mount: &MountRecord, handles: &mut Handles) -> Result
     Ok(oci_mount(mount, &handles.add(handle)))
 }
 
-/// A volume of the local driver with `type`, `device` and `o`.
-fn driven(mount: &MountRecord, kind: &str, device: &str, mut options: Vec<String>) -> Mount {
+/// A volume of the local driver with `type`, `device` and `o`. What is not in memory is mounted here:
+/// the device is a path of the host, and a container's root may not mount it.
+fn driven(
+    mount: &MountRecord,
+    (kind, device, mut options): (&str, &str, Vec<String>),
+    users: Option<&Users>,
+    handles: &mut Handles,
+) -> Result<Mount> {
     if options.iter().any(|o| o == "bind" || o == "rbind") {
-        return oci_mount(mount, device);
+        return Ok(oci_mount(mount, device));
+    }
+    if kind != "tmpfs" {
+        let made = file_system(kind, device, &options).map_err(|e| {
+            let all = options.join(",");
+            Error::invalid(format!(
+                "failed to mount local volume: mount {device}, data: {all}: {e}"
+            ))
+        })?;
+        if let Some(users) = users {
+            let change = mount::Attributes {
+                idmap: Some(users.owners()?.namespace),
+                ..mount::Attributes::default()
+            };
+            if let Err(error) = mount::set_attributes(&made, false, &change) {
+                tracing::warn!(volume = %mount.name, %error, "the owners of a volume cannot be mapped: they are nobody");
+            }
+        }
+        return Ok(oci_mount(mount, &handles.add(made)));
     }
     if mount.read_only {
         options.push("ro".to_owned());
     }
-    Mount {
+    Ok(Mount {
         destination: mount.target.clone(),
         kind: kind.to_owned(),
         source: device.to_owned(),
         options,
         ..Mount::default()
+    })
+}
+
+/// A file system of the host, attached nowhere.
+fn file_system(kind: &str, device: &str, options: &[String]) -> std::io::Result<OwnedFd> {
+    let mut attributes = 0;
+    let mut own = vec![("source", Some(device))];
+    for option in options {
+        match option.as_str() {
+            "ro" => {
+                attributes |= mount::RDONLY;
+                own.push(("ro", None));
+            }
+            "rw" | "defaults" => {}
+            "nosuid" => attributes |= mount::NOSUID,
+            "nodev" => attributes |= mount::NODEV,
+            "noexec" => attributes |= mount::NOEXEC,
+            "noatime" => attributes |= mount::NOATIME,
+            other => own.push(match other.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (other, None),
+            }),
+        }
     }
+    mount::new_mount(kind, &own, attributes)
 }
 
 /// `/dev/shm` and `/dev/mqueue` of whoever the IPC namespace is shared with.

@@ -34,6 +34,25 @@ impl Users {
     }
 }
 
+/// The user namespace of a container that runs with the process `pid`; none where it is ours.
+pub(crate) fn of_running(container: &Container, pid: i32) -> Result<Option<Users>> {
+    let Some(maps) = container.read(|r| r.ids.clone()) else {
+        return Ok(None);
+    };
+    Ok(Some(Users {
+        namespace: namespace_of(pid)?,
+        network: None,
+        maps,
+    }))
+}
+
+fn namespace_of(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/user");
+    File::open(&path)
+        .map(OwnedFd::from)
+        .map_err(|e| Error::io(format_args!("cannot open {path}"), e))
+}
+
 /// The options of a mount for a container with these users, or without.
 pub(crate) fn mount_options(users: Option<&Users>, volatile: bool) -> Result<MountOptions<'_>> {
     let owners = users.map(Users::owners).transpose()?;
@@ -110,11 +129,8 @@ fn shared(engine: &Engine, record: &Record, network: &NetworkMode) -> Result<Opt
     let Some((pid, _, maps)) = found else {
         return Ok(None);
     };
-    let path = format!("/proc/{pid}/ns/user");
-    let namespace =
-        File::open(&path).map_err(|e| Error::io(format_args!("cannot open {path}"), e))?;
     Ok(Some(Users {
-        namespace: namespace.into(),
+        namespace: namespace_of(pid)?,
         network: None,
         maps,
     }))

@@ -29,6 +29,8 @@ use std::path::Path;
 
 use berth_spec::oci::runtime::{Spec, Status};
 use berth_sys::process::{self as sys, Forked};
+use rustix::fs::{AtFlags, Gid, Uid, chownat, fchown};
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, WaitId, WaitIdOptions, waitid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -123,7 +125,7 @@ pub(crate) fn start(world: &World, start: Start<'_>) -> Result<Started> {
     };
     let mut plan = Plan::new(world, start, &mut warnings)?;
     let (parent_end, child_end) = message::pair()?;
-    let needs = Needs::of(&plan);
+    let needs = Needs::of(&mut plan);
     let hooks_set = (
         plan.hooks.prestart.clone(),
         plan.hooks.create_runtime.clone(),
@@ -222,6 +224,9 @@ fn come_home(world: &World, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// Files of a cgroup that a delegate may write to, where the kernel does not tell.
+const DELEGATED: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n";
+
 /// What the parent does for a child in another user namespace, which may not do so itself.
 struct Needs {
     indirect: bool,
@@ -229,10 +234,11 @@ struct Needs {
     oom_score_adj: Option<i32>,
     rlimits: Vec<(Resource, Rlimit)>,
     uid: u32,
+    cgroup: Option<OwnedFd>,
 }
 
 impl Needs {
-    fn of(plan: &Plan) -> Self {
+    fn of(plan: &mut Plan) -> Self {
         let user = plan.namespaces.own_user();
         Self {
             indirect: plan.namespaces.indirect(),
@@ -240,6 +246,7 @@ impl Needs {
             oom_score_adj: plan.process.oom_score_adj.filter(|_| user),
             rlimits: plan.process.rlimits.clone(),
             uid: plan.process.uid,
+            cgroup: plan.own_cgroup.take(),
         }
     }
 }
@@ -256,10 +263,33 @@ fn set_up(world: &World, started: &mut Started, needs: Needs, stdio: &Stdio) -> 
         identity::raise_limits(started.pid, &needs.rlimits)?;
         give_streams(world, &process, needs.uid, stdio)?;
     }
+    if let Some(cgroup) = needs.cgroup
+        && let Some((uid, gid)) = user_namespace::root_outside(&world.procfs, &process)?
+    {
+        give_cgroup(&cgroup, uid, gid)?;
+    }
     match needs.indirect {
         true => started.channel.go(),
         false => Ok(()),
     }
+}
+
+/// Lets a user make and fill cgroups below this one; its limits stay out of his reach (cgroups(7),
+/// "Cgroups delegation").
+fn give_cgroup(cgroup: &OwnedFd, uid: u32, gid: u32) -> Result<()> {
+    let what = || "delegating the cgroup".to_owned();
+    let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    let listed = std::fs::read_to_string("/sys/kernel/cgroup/delegate");
+    let listed = listed.unwrap_or_else(|_| DELEGATED.to_owned());
+    fchown(cgroup, user, group).context(what)?;
+    for name in listed.lines().filter(|name| !name.contains('/')) {
+        match chownat(cgroup, name, user, group, AtFlags::SYMLINK_NOFOLLOW) {
+            // Not every cgroup has every file.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e).context(what),
+        }
+    }
+    Ok(())
 }
 
 /// Gives a program its standard streams, which are ours: by its user's number outside of the user
@@ -286,7 +316,7 @@ fn set_oom_score(world: &World, process: &str, value: i32) -> Result<Option<Stri
     }
     let path = format!("{process}/oom_score_adj");
     match sysctl::write(&world.procfs, &path, &value.to_string()) {
-        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => Ok(Some(format!(
+        Err(Errno::ACCESS | Errno::PERM) => Ok(Some(format!(
             "oomScoreAdj {value} is lower than this process may set"
         ))),
         result => result.map(|()| None).context(|| "oom_score_adj".to_owned()),

@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub masked: Vec<String>,
     pub readonly: Vec<String>,
     pub cgroup: CgroupView,
+    /// The container's cgroup, where it is to be that of its root.
+    pub own_cgroup: Option<OwnedFd>,
     pub join: Join,
     /// The host's sysfs, for a container that cannot mount one.
     pub sysfs: Option<OwnedFd>,
@@ -104,6 +106,7 @@ impl Plan {
             root: start.root,
             readonly_root: spec.root.as_ref().is_some_and(|r| r.readonly),
             root_propagation: linux.rootfs_propagation.clone(),
+            own_cgroup: given_cgroup(start.cgroup, &mounts, &namespaces)?,
             cgroup: view(start.cgroup, &mounts, own_user)?,
             mounts,
             nodes,
@@ -193,6 +196,26 @@ fn fill_dev(
         planned.source = Source::Dev(made);
     }
     Ok(mapped)
+}
+
+/// The cgroup of a container that may write to it: in a user namespace and a cgroup namespace of its own,
+/// of the v2 tree alone, mounted writable. Delegation is safe there and nowhere else.
+fn given_cgroup(
+    cgroup: &Cgroup,
+    mounts: &[MountPlan],
+    namespaces: &Namespaces,
+) -> Result<Option<OwnedFd>> {
+    let writable = mounts.iter().any(|m| {
+        let read_only = (m.options.set | m.options.set_all) & mount::RDONLY != 0;
+        matches!(m.source, Source::Cgroup) && !read_only
+    });
+    let own = namespaces.own_user() && namespaces.new_cgroup && cgroup.views().is_empty();
+    cgroup
+        .dir()
+        .filter(|_| writable && own)
+        .map(|dir| dir.try_clone_to_owned())
+        .transpose()
+        .context(|| "the container's cgroup".to_owned())
 }
 
 fn view(cgroup: &Cgroup, mounts: &[MountPlan], own_user: bool) -> Result<CgroupView> {

@@ -121,6 +121,43 @@ fn files_become_what_the_archive_says(extractor: &Extractor) {
     }
 }
 
+/// As the root of a user namespace, whose users are others outside.
+fn owners_are_those_of_a_user_namespace(extractor: &Extractor) {
+    const BASE: u32 = 800_000;
+    let Some(users) = testkit::userns::user_namespace(BASE) else {
+        return;
+    };
+    let place = Place::new();
+    let tar = archive(|tar| {
+        add(tar, tar::EntryType::Directory, "d/", b"");
+        add(tar, tar::EntryType::Regular, "d/f", b"x");
+    });
+    let inside = extractor.inside(users.try_clone().unwrap());
+    // What belongs to nobody there is not its root's.
+    let error = unpack(&inside, &place, &tar).unwrap_err();
+    assert!(error.to_string().contains("in"), "{error}");
+    std::os::unix::fs::chown(place.root(), Some(BASE), Some(BASE)).unwrap();
+    assert_eq!(unpack(&inside, &place, &tar).unwrap(), 2);
+    let file = fs::metadata(place.root().join("in/d/f")).unwrap();
+    assert_eq!((file.uid(), file.gid()), (BASE + 12, BASE + 34));
+    assert_eq!(file.mode(), 0o10_4751);
+    let made = fs::metadata(place.root().join("in")).unwrap();
+    assert_eq!(made.uid(), BASE);
+    // The walls are the same.
+    let root = place.open();
+    let program = fs::File::open("/bin/true").unwrap();
+    let possible = inside.check(&root, program.as_fd()).unwrap();
+    let before = extractor.check(&root, program.as_fd()).unwrap();
+    assert!(possible.iter().all(|p| before.contains(p)), "{possible:?}");
+    assert!(
+        Extractor::on_thread()
+            .inside(users)
+            .check(&root, program.as_fd())
+            .is_err()
+    );
+    assert_eq!(place.beside(), ["beside", "root"]);
+}
+
 fn trees_are_copied(extractor: &Extractor) {
     let (from, to) = (Place::new(), Place::new());
     fs::create_dir(from.root().join("a")).unwrap();
@@ -399,6 +436,7 @@ macro_rules! tests {
 
 const TESTS: &[Test] = tests![
     files_become_what_the_archive_says,
+    owners_are_those_of_a_user_namespace,
     trees_are_copied,
     errors_keep_their_kind_and_words,
     an_archive_after_the_failure_is_not_waited_for,
