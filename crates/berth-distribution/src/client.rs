@@ -156,6 +156,10 @@ impl Client {
         })
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// How it reaches them.
     pub fn options(&self) -> &ClientOptions {
         &self.shared.options

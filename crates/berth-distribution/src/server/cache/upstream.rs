@@ -49,13 +49,8 @@ impl Upstream {
             return Ok(registry.clone());
         }
         let credentials = self.credentials();
-        let registry = Registry::connect(
-            self.client.options(),
-            reference.registry_host(),
-            credentials.as_ref(),
-            false,
-        )
-        .await?;
+        let host = reference.registry_host();
+        let registry = Registry::of_host(self.client.shared(), host, credentials.as_ref()).await?;
         let registry = Arc::new(registry);
         *connected = Some(registry.clone());
         Ok(registry)
