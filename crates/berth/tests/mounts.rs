@@ -106,3 +106,87 @@ fn links_inside_do_not_lead_a_mount_astray() {
     );
     assert_eq!(engine.line("exec c1 cat /real/x/file"), "here");
 }
+
+#[test]
+fn each_type_of_mount_and_its_options() {
+    let engine = Engine::start(BERTH);
+    let dir = engine.dir_with("shared", &[("file", "here"), ("sub/inner", "deep")]);
+    let dir = dir.display();
+    let run = |line: &str| engine.line(&format!("run --rm --network none {line}"));
+    let mounted = |flags: &str, target: &str| {
+        run(&format!(
+            "{flags} busybox sh -c 'grep \" {target} \" /proc/self/mountinfo'"
+        ))
+    };
+    assert_eq!(run(&format!("-v {dir}:/x:ro busybox cat /x/file")), "here");
+    assert!(mounted(&format!("-v {dir}:/x:ro"), "/x").contains(" ro,"));
+    for mode in ["rshared", "rslave"] {
+        // A mount is shared as far as its source is.
+        let flags = format!("--mount type=bind,source={dir},target=/x,bind-propagation={mode}");
+        assert!(!mounted(&flags, "/x").is_empty());
+    }
+    for recursive in [
+        "enabled",
+        "disabled",
+        "writable,readonly",
+        "readonly,readonly,bind-propagation=rprivate",
+    ] {
+        let flags = format!("--mount type=bind,source={dir},target=/x,bind-recursive={recursive}");
+        assert_eq!(run(&format!("{flags} busybox cat /x/sub/inner")), "deep");
+    }
+    let tmpfs = mounted("--tmpfs /t:size=1m,mode=700,exec", "/t");
+    assert!(
+        tmpfs.contains("size=1024k") && tmpfs.contains("mode=700"),
+        "{tmpfs}"
+    );
+    assert!(
+        !tmpfs.contains("noexec") && tmpfs.contains("nosuid"),
+        "{tmpfs}"
+    );
+    // A volume begins with what the image has there, unless it is told not to.
+    assert_eq!(run("-v v1:/etc busybox ls /etc/passwd"), "/etc/passwd");
+    assert_eq!(
+        run("--mount source=v2,target=/etc/x,volume-nocopy busybox ls /etc/x"),
+        ""
+    );
+    engine.line("run --rm -v v3:/data busybox sh -c 'mkdir /data/a; echo deep > /data/a/b'");
+    assert_eq!(
+        run("--mount type=volume,source=v3,target=/m,volume-subpath=a busybox cat /m/b"),
+        "deep"
+    );
+    assert_eq!(
+        run("--mount type=image,source=busybox,target=/i,image-subpath=bin busybox ls /i/sh"),
+        "/i/sh"
+    );
+    engine.line(&format!("create --name c1 -v {dir}:/x -v v3:/data busybox"));
+    assert_eq!(
+        run("--volumes-from c1 busybox cat /x/file /data/a/b"),
+        "heredeep"
+    );
+    let ran = engine.run_line("run --rm --volumes-from c1:ro busybox touch /data/new");
+    assert!(ran.err.contains("Read-only file system"), "{}", ran.err);
+    assert_eq!(
+        run("--read-only --tmpfs /t busybox sh -c 'touch /t/x; touch /x || echo no'"),
+        "no"
+    );
+    for (flags, words) in [
+        (
+            "--mount type=bind,source=/no/such,target=/x",
+            "bind source path does not exist: /no/such",
+        ),
+        ("-v a:/x:bogus", "invalid mode"),
+        ("-v /tmp:/", "destination can't be '/'"),
+        ("--mount source=v3,target=/x,volume-subpath=../y", "subpath"),
+        (
+            "--volume-driver bogus -v v9:/x",
+            "plugin \"bogus\" not found",
+        ),
+        ("--volumes-from nobody", "No such container: nobody"),
+    ] {
+        let err = engine.line_fails(
+            125,
+            &format!("run --rm --network none {flags} busybox true"),
+        );
+        assert!(err.contains(words), "{flags}: {err}");
+    }
+}

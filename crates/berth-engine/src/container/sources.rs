@@ -79,7 +79,9 @@ pub(super) fn find(
                 let handle = match mount.subpath.as_str() {
                     "" => root,
                     path => {
-                        let part = below(&root_of(root)?, path, &mount.target)?;
+                        // It keeps the mount until the part of it has one of its own.
+                        let root = root_of(root)?;
+                        let part = below(&root, path, &mount.target)?;
                         mount::keep_part(part)
                     }
                 };
@@ -121,7 +123,9 @@ pub(super) fn handle(
             return Ok(match mount.subpath.as_str() {
                 "" => Source::Mount(root),
                 path => {
-                    let part = below(&root_of(root)?, path, &mount.target)?;
+                    // It keeps the mount until the part of it has one of its own.
+                    let root = root_of(root)?;
+                    let part = below(&root, path, &mount.target)?;
                     Source::Mount(mount::keep_part(part))
                 }
             });
