@@ -14,10 +14,14 @@ use super::http::connection::Peer;
 use super::http::query::Query;
 use super::http::{Request, Response};
 use super::metrics::{self, Kind};
+use super::receive::discard;
 use super::record;
 use super::route::{self, Resource};
 use super::service::Service;
-use super::{blobs, catalog, manifests, referrers, tags, token_service, uploads};
+use super::{blobs, catalog, manifests, page, referrers, tags, token_service, uploads};
+
+/// Bytes of a refused request's body that are taken off the connection.
+const REFUSED_MAX: u64 = 4 << 20;
 
 /// A request on its way through the registry.
 pub(crate) struct Call {
@@ -89,18 +93,30 @@ async fn handle(mut call: Call) -> Reply<Answer> {
         _ => {}
     }
     let Some(resource) = route::parse(call.request.uri().path())? else {
-        return Err(not_found(&call));
+        identify(&mut call).await?;
+        return page::answer(&call).await?.ok_or_else(|| not_found(&call));
     };
+    match admit(&mut call, resource).await {
+        Ok(resource) => route_to(call, resource).await,
+        Err(fault) => {
+            discard(call.request.body_mut(), REFUSED_MAX).await;
+            Err(fault)
+        }
+    }
+}
+
+/// Whether the request may go on, and what it is about by its name here.
+async fn admit(call: &mut Call, resource: Resource) -> Reply<Resource> {
     if call.service.settings.read_only && is_change(&call.method) {
         return Err(Fault::new(
             Code::Unsupported,
             "the registry is read-only: nothing can be pushed or deleted",
         ));
     }
-    let resource = cache::localize(&mut call, resource).await?;
-    identify(&mut call).await?;
-    permit(&call, &resource)?;
-    route_to(call, resource).await
+    let resource = cache::localize(call, resource).await?;
+    identify(call).await?;
+    permit(call, &resource)?;
+    Ok(resource)
 }
 
 /// Learns who asks.

@@ -19,7 +19,7 @@ use super::http::body::Body;
 use super::memory::Kept;
 use super::name;
 use super::policy;
-use super::receive::small;
+use super::receive::{discard, small};
 use super::record::{self, Manifest, NewManifest};
 use super::route::Target;
 use super::service::Service;
@@ -141,6 +141,7 @@ pub(crate) async fn put(mut call: Call, repository: String, target: Target) -> R
         .header(header::CONTENT_LENGTH)
         .and_then(|text| text.parse().ok());
     if length.is_some_and(|length| length > MANIFEST_MAX) {
+        discard(call.request.body_mut(), 4 * MANIFEST_MAX).await;
         return Err(too_large());
     }
     let bytes = small(call.request.body_mut(), MANIFEST_MAX)

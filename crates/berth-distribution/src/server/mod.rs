@@ -23,6 +23,7 @@ mod manifests;
 mod memory;
 mod metrics;
 mod name;
+mod page;
 mod paging;
 mod pattern;
 mod policy;
@@ -123,6 +124,8 @@ impl Registry {
             helpers.spawn(pulls::run(self.service.clone()));
         }
         http::connection::serve(self.listener, self.tls, self.service, ending).await;
+        // They hold the storage: whoever comes next must find it free.
+        helpers.shutdown().await;
     }
 }
 

@@ -110,6 +110,18 @@ pub(crate) async fn small(body: &mut Incoming, most: u64) -> Reply<Bytes> {
     Ok(whole.into())
 }
 
+/// Takes a refused request's body off the connection and throws it away, up to `most` bytes: a client
+/// that is still writing does not read the refusal.
+pub(crate) async fn discard(body: &mut Incoming, most: u64) {
+    let mut left = most;
+    while let Ok(Some(chunk)) = next_chunk(body).await {
+        let Some(rest) = left.checked_sub(chunk.len() as u64) else {
+            return;
+        };
+        left = rest;
+    }
+}
+
 enum Writer {
     Idle(Upload),
     Writing(Writing),

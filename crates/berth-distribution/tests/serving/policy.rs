@@ -118,3 +118,45 @@ async fn read_only_is_read_only() {
     expect(push, StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED").await;
     expect(server.get("/v2/").await, StatusCode::OK, "").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_what_its_reader_may_see() {
+    let server = Server::start(json!({})).await;
+    server.image("team/app", "v1", "content").await;
+    let page = server.get("/").await;
+    assert!(
+        page.headers()["content-security-policy"]
+            .to_str()
+            .unwrap()
+            .starts_with("default-src 'none'")
+    );
+    let text = page.text().await.unwrap();
+    for part in text.split('"').filter(|p| p.starts_with("/page.")) {
+        assert_eq!(server.get(part).await.status(), StatusCode::OK, "{part}");
+    }
+    assert!(!text.contains("http"), "nothing comes from elsewhere");
+    let list: Value = server.get("/api/repositories").await.json().await.unwrap();
+    assert_eq!(list["repositories"][0]["name"], "team/app");
+    assert_eq!(list["repositories"][0]["bytes"], 9);
+    let tags: Value = server
+        .get("/api/tags?repository=team/app")
+        .await
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(tags["tags"][0]["name"], "v1");
+    expect(
+        server.get("/api/tags?repository=none").await,
+        StatusCode::NOT_FOUND,
+        "NAME_UNKNOWN",
+    )
+    .await;
+    expect(
+        server.get("/nothing").await,
+        StatusCode::NOT_FOUND,
+        "NAME_UNKNOWN",
+    )
+    .await;
+    let changed = server.request(Method::POST, "/").send().await.unwrap();
+    expect(changed, StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED").await;
+}
