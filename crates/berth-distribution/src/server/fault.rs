@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 /// The specification's codes, and the few of the reference registry that clients know.
@@ -80,7 +80,7 @@ pub(crate) struct Fault {
     pub(crate) code: Code,
     message: String,
     detail: Option<Value>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// The result of everything in the server.
@@ -93,7 +93,7 @@ impl Fault {
             code,
             message: message.into(),
             detail: None,
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
         }
     }
 
@@ -110,7 +110,7 @@ impl Fault {
     /// Adds a header; a value that is none (it holds a line break, say) is left out.
     pub(crate) fn with_header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
         if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
-            self.headers.append(name, value);
+            self.headers.push((name, value));
         }
         self
     }
@@ -137,7 +137,7 @@ impl Fault {
         &self.message
     }
 
-    pub(crate) fn headers(&self) -> &HeaderMap {
+    pub(crate) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.headers
     }
 
