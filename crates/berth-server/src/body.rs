@@ -59,6 +59,12 @@ pub async fn json_or_default<T: DeserializeOwned + Default>(body: Body) -> Reply
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Reply<T> {
+    // A list would be read as the members of the object by their order, which nobody means.
+    if bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(ApiError::bad_request(
+            "invalid JSON: a list where an object is expected",
+        ));
+    }
     // `null` is what a Go client sends for "nothing to say".
     serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(format!("invalid JSON: {e}")))
 }

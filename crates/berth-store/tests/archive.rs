@@ -451,3 +451,45 @@ fn a_root_becomes_an_image() {
     .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
 }
+
+/// CVE-2021-41190, and sizes that nobody looked at: who reads by another rule would see another image.
+#[test]
+fn a_layout_has_one_reading() {
+    let there = TestStore::new();
+    let layer = layer_tar("read");
+    let config = config(&[hash::sha256(&layer)]);
+    let describe = |kind: &str, bytes: &[u8], size: usize| {
+        let digest = hash::sha256(bytes);
+        format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}"#)
+    };
+    let tar_layer = "application/vnd.oci.image.layer.v1.tar";
+    let load = |config_size, layer_size, manifest_size: usize, more: &str| {
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[{}]{more}}}"#,
+            describe(media_type::OCI_CONFIG, &config, config_size),
+            describe(tar_layer, &layer, layer_size)
+        );
+        let size = manifest.len() + manifest_size;
+        let index = format!(
+            r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+            describe(media_type::OCI_MANIFEST, manifest.as_bytes(), size)
+        );
+        let parts = [&layer[..], &config, manifest.as_bytes()]
+            .map(|bytes| (format!("blobs/sha256/{}", hash::sha256(bytes).hex()), bytes));
+        let mut members = vec![("index.json", Member::File(index.as_bytes()))];
+        members.extend(parts.iter().map(|(n, b)| (&n[..], Member::File(b))));
+        there.load(&tar(&members)).map_err(|e| e.to_string())
+    };
+    let (c, l) = (config.len(), layer.len());
+    for (sizes, more, why) in [
+        ((c + 1, l, 0), "", "its descriptor says"),
+        ((c, l - 1, 0), "", "its descriptor says"),
+        ((c, l, 1), "", "its descriptor says"),
+        ((c, l, 0), r#","manifests":[]"#, "both layers and manifests"),
+        ((c, l, 0), r#","layers":[]"#, "duplicate field"),
+    ] {
+        let error = load(sizes.0, sizes.1, sizes.2, more).unwrap_err();
+        assert!(error.contains(why), "{sizes:?} {more}: {error}");
+    }
+    assert_eq!(load(c, l, 0, "").unwrap().len(), 1);
+}

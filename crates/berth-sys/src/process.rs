@@ -126,6 +126,19 @@ pub fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Ends the process where it stands, should a panic unwind to here. For a process that was forked: below
+/// stands the code of who forked it.
+#[derive(Debug)]
+pub struct EndOnPanic;
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            exit(101)
+        }
+    }
+}
+
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings
         .iter()

@@ -71,6 +71,7 @@ static LOG: OnceLock<(PathBuf, bool)> = OnceLock::new();
 ///
 /// Must be called before the process has threads, for it forks.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let _guard = berth_sys::process::EndOnPanic;
     match dispatch(arguments) {
         Ok(code) => code,
         Err(error) => {

@@ -11,6 +11,8 @@ use crate::shim;
 
 /// Serves until the engine is gone.
 pub(super) fn run(socket: OwnedFd) -> ! {
+    // Shims and what they start are copies of this process: it holds for them too.
+    let _guard = process::EndOnPanic;
     process::set_title(c"berth-launcher");
     process::reset_signals();
     process::ignore_broken_pipes();

@@ -39,7 +39,8 @@ pub(super) enum Member {
 #[derive(Default)]
 pub(super) struct Contents {
     names: HashMap<String, Member>,
-    digests: HashMap<Digest, Member>,
+    /// With the bytes that stand in the archive.
+    digests: HashMap<Digest, (Member, u64)>,
     small: u64,
 }
 
@@ -96,9 +97,19 @@ impl Contents {
         None
     }
 
-    /// The member whose bytes have that digest.
-    pub(super) fn with_digest(&self, digest: &Digest) -> Option<&Member> {
-        self.digests.get(digest)
+    /// The member that a descriptor is of.
+    ///
+    /// # Errors
+    /// `Invalid` where it has another size than the descriptor says: who goes by sizes would read
+    /// something else.
+    pub(super) fn described(&self, descriptor: &Descriptor) -> Result<Option<&Member>> {
+        match self.digests.get(&descriptor.digest) {
+            Some((_, size)) if *size != descriptor.size => Err(Error::invalid(format!(
+                "invalid archive: {} has {size} bytes, its descriptor says {}",
+                descriptor.digest, descriptor.size
+            ))),
+            found => Ok(found.map(|(member, _)| member)),
+        }
     }
 }
 
@@ -151,7 +162,7 @@ impl Taking<'_> {
             .map_err(|e| Error::io(format_args!("cannot read {name}"), e))?;
         let compression = Compression::detect(&head);
         if compression != Compression::None || is_tar(&head, entry.size) {
-            if let Some(member) = self.known(name)? {
+            if let Some(member) = self.known(name, entry.size)? {
                 return Ok(Some(member));
             }
             let content = io::Cursor::new(head).chain(tar.content());
@@ -176,13 +187,13 @@ impl Taking<'_> {
             digest: digest.clone(),
             size,
         };
-        self.contents.digests.insert(digest, member.clone());
+        self.contents.digests.insert(digest, (member.clone(), size));
         Ok(Some(member))
     }
 
     /// A member whose name is the diff ID of a layer that is here: its bytes need not be read. That
     /// they are what the name says does not matter: what is here is.
-    fn known(&mut self, name: &str) -> Result<Option<Member>> {
+    fn known(&mut self, name: &str, size: u64) -> Result<Option<Member>> {
         let digest = name
             .strip_prefix("blobs/")
             .and_then(|rest| rest.replacen('/', ":", 1).parse::<Digest>().ok());
@@ -194,7 +205,7 @@ impl Taking<'_> {
             return Ok(None);
         }
         let member = Member::Layer(digest.clone());
-        self.contents.digests.insert(digest, member.clone());
+        self.contents.digests.insert(digest, (member.clone(), size));
         Ok(Some(member))
     }
 
@@ -242,7 +253,8 @@ impl Taking<'_> {
             }
             _ => layer.diff_id,
         };
-        self.contents.digests.insert(travelled, member.clone());
+        let entry = (member.clone(), size);
+        self.contents.digests.insert(travelled, entry);
         Ok(member)
     }
 }

@@ -128,7 +128,7 @@ impl Loading<'_> {
     /// image (attestations).
     fn layout_image(&self, descriptor: &Descriptor, depth: usize) -> Result<Option<Image>> {
         let Descriptor { digest, .. } = descriptor;
-        let Some(member) = self.contents.with_digest(digest) else {
+        let Some(member) = self.contents.described(descriptor)? else {
             return Err(Error::invalid(format!(
                 "invalid archive: it does not contain {digest}"
             )));
@@ -138,12 +138,14 @@ impl Loading<'_> {
             if depth >= DEPTH_MAX {
                 return Err(Error::invalid(format!("{digest}: indexes nested too deep")));
             }
+            one_shape(&bytes, digest)?;
             let index = parse_index(&bytes, digest.as_str())?;
             return match choose(&index) {
                 Some(chosen) => self.layout_image(chosen, depth + 1),
                 None => Ok(None),
             };
         }
+        one_shape(&bytes, digest)?;
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|e| Error::invalid(format!("invalid manifest {digest}: {e}")))?;
         if manifest.artifact_type.is_some() || manifest.config.media_type == media_type::OCI_EMPTY {
@@ -152,7 +154,7 @@ impl Loading<'_> {
         bounded(manifest.layers.len(), "layers")?;
         let mut layers = Vec::new();
         for layer in &manifest.layers {
-            match self.contents.with_digest(&layer.digest) {
+            match self.contents.described(layer)? {
                 Some(Member::Layer(diff_id)) => layers.push(diff_id.clone()),
                 // What stands for a layer but is none makes the whole no image.
                 Some(Member::Blob { .. }) => return Ok(None),
@@ -164,8 +166,9 @@ impl Loading<'_> {
                 }
             }
         }
+        let described = self.contents.described(&manifest.config)?;
         let config = &manifest.config.digest;
-        let config = match self.contents.with_digest(config) {
+        let config = match described {
             Some(member) => member.read(self.store, config.as_str(), CONFIG_MAX)?,
             None => {
                 return Err(Error::invalid(format!(
@@ -214,6 +217,25 @@ fn bounded(count: usize, what: &str) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Refuses a document that is a manifest and an index at once (CVE-2021-41190).
+fn one_shape(bytes: &[u8], digest: &Digest) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Shape {
+        layers: Option<serde::de::IgnoredAny>,
+        manifests: Option<serde::de::IgnoredAny>,
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Shape {
+            layers: Some(_),
+            manifests: Some(_),
+        }) => Err(Error::invalid(format!(
+            "invalid manifest {digest}: it has both layers and manifests"
+        ))),
+        // Whether it is one at all is seen next.
+        _ => Ok(()),
+    }
 }
 
 fn parse_index(bytes: &[u8], what: &str) -> Result<Index> {

@@ -9,6 +9,7 @@ pub mod environment;
 mod inherited;
 mod lock;
 pub mod notify;
+mod panics;
 mod settings;
 mod subordinate;
 mod tls;
@@ -120,8 +121,10 @@ fn start(
     start_log(&invocation.settings);
     // The process's only provider; a second installation would be a mistake in this file.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    panics::confine();
     let executor = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_name(panics::EXECUTOR)
         .build()
         .context("cannot start the executor")?;
     let served = executor.block_on(serve(

@@ -1,0 +1,17 @@
+//! How far a panic reaches: it ends the request that it was part of, and nothing else.
+
+/// The name of the threads that requests and their steps run on.
+pub const EXECUTOR: &str = "berth-worker";
+
+/// From now on a panic on a thread of the executor ends what it was in: the server answers the request with
+/// 500, a step becomes an error. One on a thread of its own (the network's reconciler, the name server) would leave the
+/// engine running without that thread, so it ends the engine, whose next start sets everything right; containers go on.
+pub fn confine() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        if std::thread::current().name() != Some(EXECUTOR) {
+            std::process::abort();
+        }
+    }));
+}
