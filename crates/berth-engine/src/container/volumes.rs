@@ -112,7 +112,11 @@ fn fill(engine: &Engine, image: &RootFd, mount: &MountRecord) -> Result<()> {
         target,
         &volume,
         Path::new(""),
-        &CopyOptions::default(),
+        // The place may be a link of the image's, which leads inside it.
+        &CopyOptions {
+            follow: true,
+            ..CopyOptions::default()
+        },
     )?;
     Ok(())
 }

@@ -43,6 +43,12 @@ pub(super) fn plan(asked: &[Device], bind: bool) -> Result<Vec<Node>> {
                 device.path
             )));
         }
+        if [device.uid, device.gid].contains(&Some(u32::MAX)) {
+            return Err(Error::invalid(format!(
+                "device {:?}: the user or group ID 4294967295 means none",
+                device.path
+            )));
+        }
         devices.retain(|d| d.path != device.path);
         devices.push(device.clone());
     }

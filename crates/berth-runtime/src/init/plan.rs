@@ -141,6 +141,12 @@ fn check_names(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
             "unable to set hostname without a private UTS namespace",
         ));
     }
+    if [&spec.hostname, &spec.domainname]
+        .iter()
+        .any(|n| n.contains('\0'))
+    {
+        return Err(Error::invalid("sethostname: the name has a NUL byte"));
+    }
     if spec.hostname.len() > 64 || spec.domainname.len() > 64 {
         return Err(Error::invalid("sethostname: name too long"));
     }

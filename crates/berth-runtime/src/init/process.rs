@@ -14,6 +14,9 @@ use crate::seccomp_filter::Filter;
 /// Bytes of arguments and environment together; the kernel's own bound is lower or equal.
 const ARGS_MAX: usize = 6 << 20;
 
+/// Supplementary groups that a process can have (`NGROUPS_MAX` of the kernel).
+const GROUPS_MAX: usize = 65_536;
+
 /// A checked [`Process`].
 #[derive(Debug)]
 pub(crate) struct ProcessPlan {
@@ -72,8 +75,13 @@ impl ProcessPlan {
             }
         }
         let user = &process.user;
-        if user.uid == u32::MAX || user.gid == u32::MAX {
+        let mut ids = user.additional_gids.iter().chain([&user.uid, &user.gid]);
+        if ids.any(|id| *id == u32::MAX) {
             return Err(Error::invalid("the user or group ID 4294967295 means none"));
+        }
+        if user.additional_gids.len() > GROUPS_MAX {
+            let text = format!("process.user has more than {GROUPS_MAX} additional groups");
+            return Err(Error::invalid(text));
         }
         let variable = |name: &str| process.env.iter().rev().find_map(|v| v.strip_prefix(name));
         Ok(Self {
@@ -243,6 +251,8 @@ mod tests {
         assert!(refusal(|p| p.cwd = "tmp".into()).contains("absolute"));
         assert!(refusal(|p| p.args.push("a\0b".into())).contains("NUL"));
         assert!(refusal(|p| p.user.uid = u32::MAX).contains("4294967295"));
+        assert!(refusal(|p| p.user.additional_gids = vec![u32::MAX]).contains("4294967295"));
+        assert!(refusal(|p| p.user.additional_gids = vec![1; 65_537]).contains("65536"));
         let limit = |kind: &str| Rlimit {
             kind: kind.into(),
             hard: 1,

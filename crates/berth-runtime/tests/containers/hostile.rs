@@ -100,3 +100,78 @@ pub fn the_own_binary_is_out_of_reach(launcher: &Launcher) {
     let change = std::fs::set_permissions("/proc/self/exe", executable);
     assert_eq!(change.unwrap_err().raw_os_error(), Some(30));
 }
+
+/// CVE-2024-40635, and what crun took: numbers that mean none, names with an end inside, ways out of the
+/// trees of cgroups and devices.
+pub fn documents_that_reach_too_far(launcher: &Launcher) {
+    type Change = fn(&mut berth_spec::oci::runtime::Spec);
+    let cases: [(Change, &str); 8] = [
+        (
+            |s| s.process.as_mut().unwrap().user.uid = u32::MAX,
+            "4294967295",
+        ),
+        (
+            |s| s.process.as_mut().unwrap().user.additional_gids = vec![1, u32::MAX],
+            "4294967295",
+        ),
+        (|s| s.hostname = "a\0b".into(), "NUL"),
+        (
+            |s| s.process.as_mut().unwrap().args.push("a\0b".into()),
+            "NUL",
+        ),
+        (
+            |s| s.process.as_mut().unwrap().oom_score_adj = Some(99_999),
+            "oomScoreAdj",
+        ),
+        (
+            |s| {
+                s.linux
+                    .as_mut()
+                    .unwrap()
+                    .devices
+                    .push(berth_spec::oci::runtime::Device {
+                        path: "/dev/../../made".into(),
+                        ..berth_runtime::defaults::devices().remove(0)
+                    });
+            },
+            "not a clean path",
+        ),
+        (
+            |s| {
+                let name = "net.ipv4.../../kernel/core_pattern";
+                s.linux
+                    .as_mut()
+                    .unwrap()
+                    .sysctl
+                    .insert(name.into(), "x".into());
+            },
+            "is no name",
+        ),
+        (
+            |s| {
+                let name = "kernel.core_pattern";
+                s.linux
+                    .as_mut()
+                    .unwrap()
+                    .sysctl
+                    .insert(name.into(), "x".into());
+            },
+            "not in a separate kernel namespace",
+        ),
+    ];
+    for (change, why) in cases {
+        let mut bundle = Bundle::new("true");
+        change(bundle.spec());
+        let error = bundle.refusal(launcher).to_string();
+        assert!(error.contains(why), "{why}: {error}");
+    }
+    for path in ["../../x", "/../../../x", "/a/../../b", "/a/./b"] {
+        let mut bundle = Bundle::new("true");
+        bundle.spec().linux.as_mut().unwrap().cgroups_path = path.into();
+        let error = match bundle.spawn(launcher) {
+            Ok(_) => panic!("{path}: it started"),
+            Err(error) => error.to_string(),
+        };
+        assert!(error.contains("invalid cgroup path"), "{path}: {error}");
+    }
+}

@@ -115,6 +115,7 @@ const TESTS: &[Test] = tests! {
         mounts_inside_proc_are_refused,
         links_lead_nowhere_outside,
         the_own_binary_is_out_of_reach,
+        documents_that_reach_too_far,
     },
 };
 

@@ -178,6 +178,11 @@ fn volumes_by_links_stay_inside() {
         assert_eq!(sh(&engine, &[], "bad", "ls /data/; touch /data/new"), "");
         canary.check(&target);
     }
+    Root::default()
+        .link("data", "/etc")
+        .image(&engine, "inside", &["VOLUME /data"]);
+    let found = sh(&engine, &[], "inside", "ls /data/ | grep -c passwd");
+    assert_eq!(found, "1");
 }
 
 /// CVE-2018-15664, CVE-2026-42306: a link is swapped in while files are copied.
