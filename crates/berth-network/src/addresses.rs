@@ -154,6 +154,7 @@ mod tests {
             dns: false,
             options: BTreeMap::new(),
             labels: BTreeMap::new(),
+            made_parent: false,
         }
     }
 

@@ -12,14 +12,14 @@ use crate::nft::Batch;
 use crate::nft::ruleset::EndpointRules;
 use crate::options::NetworkOptions;
 use crate::port::{PortBinding, PublishedPort};
-use crate::record::{Endpoint, EndpointRequest, NetworkRecord};
+use crate::record::{Driver, Endpoint, EndpointRequest, NetworkRecord};
 use crate::route::{self, Route};
 use crate::state::{
     Member, Network, OPTION_BINDING, OPTION_MTU, Room, State, Veth, endpoint_rules, isolated,
     new_id, ruleset,
 };
 use crate::veth::{self, Plan};
-use crate::{Error, Result, netns, sysctl};
+use crate::{Error, Result, macvlan, netns, sysctl};
 
 /// Most aliases of one endpoint, and ports of one request: bounds for what a client may ask.
 const MOST_ALIASES: usize = 1024;
@@ -58,12 +58,13 @@ pub(crate) fn attach(
     network: &str,
     request: EndpointRequest,
 ) -> Result<Endpoint> {
-    let record = state.bridge_network(network)?.record.clone();
+    let record = state.joinable(network)?.record.clone();
     check(state, sandbox_id, &record, &request)?;
     let id = new_id()?;
     let (ip, ipv6) = give_addresses(state, &record, &request)?;
     let undo_address = |state: &mut State| free_addresses(state, &record.id, ip, ipv6);
-    let bindings = if record.internal {
+    // Nothing is published where no packet passes the host's rules.
+    let bindings = if record.internal || record.driver == Driver::Macvlan {
         &[][..]
     } else {
         &request.ports
@@ -256,11 +257,14 @@ fn join(
     let place = room.sandbox.netns();
     berth_sys::fail_point("network.attach.interface");
     let done = configure((place, &mut room.route), route, &veth, wish).and_then(|()| {
+        if veth.host.is_empty() {
+            return Ok(());
+        }
         let rules = endpoint_rules(&wish.network.bridge, &endpoint);
         add_rules(state, names, options, &rules)
     });
     if let Err(e) = done {
-        veth::remove(&mut state.route, &veth.host);
+        remove_interface(state, sandbox_id, &veth);
         return Err(e);
     }
     berth_sys::fail_point("network.attach.rules");
@@ -300,6 +304,20 @@ fn add_rules(
     }
 }
 
+/// Removes an endpoint's interface, of which there may be but the end inside.
+pub(crate) fn remove_interface(state: &mut State, sandbox_id: &str, veth: &Veth) {
+    if !veth.host.is_empty() {
+        veth::remove(&mut state.route, &veth.host);
+    } else if let Some(room) = state.rooms.get_mut(sandbox_id)
+        && let Err(e) = room
+            .route
+            .batch(vec![route::delete_link(veth.inside_index)])
+        && !route::is_gone(&e)
+    {
+        tracing::warn!("cannot remove the interface {}: {e}", veth.inside);
+    }
+}
+
 /// The veth for a new endpoint: the one made ahead, if it is unused, or a new one.
 fn interface(
     names: &Names,
@@ -308,6 +326,16 @@ fn interface(
     route: &mut Route,
     default_bridge: u32,
 ) -> Result<Veth> {
+    if wish.network.driver == Driver::Macvlan {
+        let inside = free_name(room);
+        let plan = macvlan::Plan {
+            parent: wish.bridge,
+            mode: macvlan::mode(&wish.network)?,
+            inside: &inside,
+            netns: room.sandbox.netns(),
+        };
+        return macvlan::make(&plan, route, &mut room.route);
+    }
     if let Some(veth) = room.spare.take() {
         if wish.bridge != default_bridge {
             let moved = route.batch(vec![
@@ -322,11 +350,7 @@ fn interface(
         }
         return Ok(veth);
     }
-    let free = |name: &String| !room.members.iter().any(|m| m.veth.inside == *name);
-    let inside = (0..)
-        .map(|n| format!("eth{n}"))
-        .find(free)
-        .unwrap_or_default();
+    let inside = free_name(room);
     let plan = Plan {
         host: None,
         bridge: wish.bridge,
@@ -336,6 +360,16 @@ fn interface(
         isolated: wish.isolated,
     };
     veth::make(names, &plan, route, &mut room.route)
+}
+
+/// A name that no interface of the sandbox's has.
+fn free_name(room: &Room) -> String {
+    let used = room.members.iter().map(|m| &m.veth).chain(&room.spare);
+    let used: Vec<_> = used.map(|veth| veth.inside.as_str()).collect();
+    let mut names = (0..).map(|n| format!("eth{n}"));
+    names
+        .find(|name| !used.contains(&name.as_str()))
+        .unwrap_or_default()
 }
 
 /// Gives a veth its addresses and, if wished, the default route.
@@ -351,12 +385,14 @@ fn configure(
     };
     let net = Ipv4Net::new(wish.ip, wish.prefix_len)
         .map_err(|_| Error::Invalid(format!("invalid prefix length {}", wish.prefix_len)))?;
-    host.batch(vec![route::pin(veth.host_index, wish.mac)])
-        .map_err(on)?;
-    let mut requests = vec![
-        route::set_mac(veth.inside_index, wish.mac),
-        route::add_address(veth.inside_index, net),
-    ];
+    let mut requests = vec![route::set_mac(veth.inside_index, wish.mac)];
+    if veth.host.is_empty() {
+        requests.push(route::set_up(veth.inside_index));
+    } else {
+        host.batch(vec![route::pin(veth.host_index, wish.mac)])
+            .map_err(on)?;
+    }
+    requests.push(route::add_address(veth.inside_index, net));
     requests.extend(
         wish.route
             .map(|gateway| route::add_default_route(veth.inside_index, gateway)),
@@ -460,11 +496,11 @@ pub(crate) fn detach(
 /// Frees addresses and ports and takes back the rules of these endpoints.
 pub(crate) fn forget(state: &mut State, names: &Names, members: &[Member]) {
     let mut batch = Batch::new();
-    for Member { endpoint, .. } in members {
+    for Member { endpoint, .. } in members.iter().filter(|m| !m.veth.host.is_empty()) {
         let rules = endpoint_rules(&state.bridge_name(&endpoint.network_id), endpoint);
         ruleset(names).remove_endpoint(&mut batch, &rules);
     }
-    if !members.is_empty()
+    if !batch.is_empty()
         && let Err(e) = state.commit(batch)
     {
         // Others removed some of our rules: the watcher puts them back, without these endpoints.

@@ -14,7 +14,7 @@ use crate::record::{Driver, NetworkRecord, NetworkSpec};
 use crate::state::{
     Network, OPTION_BRIDGE, OPTION_MTU, State, icc, network_rules, new_id, ruleset,
 };
-use crate::{Error, Result, attach, bridge, subnet};
+use crate::{Error, Result, attach, bridge, macvlan, subnet};
 
 /// Most networks of one engine: each costs a bridge, of which the kernel has some thousand.
 const MOST_NETWORKS: usize = 4096;
@@ -41,6 +41,7 @@ fn blank(name: &str, driver: Driver) -> Result<NetworkRecord> {
         dns: false,
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
+        made_parent: false,
     })
 }
 
@@ -225,11 +226,13 @@ pub(crate) fn create(
             "this engine has {MOST_NETWORKS} networks already"
         )));
     }
-    let mut record = blank(&spec.name, Driver::Bridge)?;
+    let mut record = blank(&spec.name, spec.driver)?;
     let subnet = choose_subnet(state, options, &spec)?;
     record.gateway = Some(choose_gateway(subnet, &spec)?);
     record.subnet = Some(subnet);
-    record.bridge = choose_bridge(state, names, &record.id, &spec)?;
+    if spec.driver == Driver::Bridge {
+        record.bridge = choose_bridge(state, names, &record.id, &spec)?;
+    }
     record.ip_range = spec.ip_range;
     if spec.ipv6 {
         let subnet = choose_subnet6(state, options, &spec)?;
@@ -246,6 +249,9 @@ pub(crate) fn create(
     record.dns = true;
     record.options = spec.options;
     record.labels = spec.labels;
+    if spec.driver == Driver::Macvlan {
+        return create_macvlan(state, names, record);
+    }
     let wish = bridge::Wish {
         mtu: attach::mtu(&record, state.mtu),
         icc: icc(&record, options),
@@ -267,6 +273,35 @@ pub(crate) fn create(
         network.bridge = index;
     }
     state.pass_dockers_policy(names);
+    Ok(record)
+}
+
+fn create_macvlan(
+    state: &mut State,
+    names: &Names,
+    mut record: NetworkRecord,
+) -> Result<NetworkRecord> {
+    macvlan::mode(&record)?;
+    let parent = macvlan::parent(&record)?;
+    let shared = |n: &&Network| {
+        n.record.driver == Driver::Macvlan
+            && parent.is_some()
+            && macvlan::parent(&n.record).is_ok_and(|p| p == parent)
+    };
+    if let Some(other) = state.networks.values().find(shared) {
+        return Err(Error::Forbidden(format!(
+            "network {} is already using parent interface {}",
+            other.record.name,
+            parent.unwrap_or_default()
+        )));
+    }
+    let mtu = attach::mtu(&record, state.mtu);
+    let (index, made) = macvlan::ensure_parent(&mut state.route, names, &record, mtu)?;
+    record.made_parent = made;
+    admit(state, record.clone());
+    if let Some(network) = state.networks.get_mut(&record.id) {
+        network.bridge = index;
+    }
     Ok(record)
 }
 
@@ -437,6 +472,11 @@ pub(crate) fn remove(
             name: record.name,
             endpoints: endpoints.join(", "),
         });
+    }
+    if record.driver == Driver::Macvlan {
+        state.networks.remove(&record.id);
+        macvlan::remove_parent(&mut state.route, names, &record)?;
+        return Ok(record);
     }
     let mut batch = Batch::new();
     ruleset(names).remove_network(&mut batch, &network_rules(&record, options));

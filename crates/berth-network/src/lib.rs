@@ -23,6 +23,7 @@ mod create;
 mod dns;
 mod forward_policy;
 mod forwarding;
+mod macvlan;
 mod names;
 mod netlink;
 mod netns;

@@ -1,5 +1,6 @@
 //! The one handle the engine holds.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +15,9 @@ use crate::route::Route;
 use crate::sandbox::Sandbox;
 use crate::state::{Fresh, Room, State, isolated, ruleset};
 use crate::watch::Watch;
-use crate::{Error, Result, attach, bridge, create, forward_policy, open, publish, repair, veth};
+use crate::{
+    Error, Result, attach, bridge, create, forward_policy, macvlan, open, publish, repair, veth,
+};
 
 /// All networks of one engine. Every call blocks and may be made from any thread.
 #[derive(Debug)]
@@ -109,6 +112,16 @@ impl Networks {
     /// The network named `bridge`.
     pub fn default_network(&self) -> Result<NetworkRecord> {
         self.get("bridge")
+    }
+
+    /// What `host-gateway` stands for: addresses of the host that containers reach.
+    pub fn host_gateways(&self) -> Vec<IpAddr> {
+        if !self.inner.options.host_gateway.is_empty() {
+            return self.inner.options.host_gateway.clone();
+        }
+        let default = self.default_network().ok();
+        let gateways = default.map(|n| [n.gateway.map(IpAddr::V4), n.gateway6.map(IpAddr::V6)]);
+        gateways.into_iter().flatten().flatten().collect()
     }
 
     /// All networks, `bridge`, `host` and `none` included.
@@ -234,6 +247,10 @@ impl Networks {
         drop(state);
         self.inner.background.forget_udp(&left.endpoint.ports);
         // Others need not wait for the kernel's grace periods.
+        if left.veth.host.is_empty() {
+            attach::remove_interface(&mut self.inner.state(), sandbox_id, &left.veth);
+            return Ok(());
+        }
         let mut host = Route::open().map_err(|e| Error::kernel("open a netlink socket", e))?;
         veth::remove(&mut host, &left.veth.host);
         Ok(())
@@ -261,6 +278,7 @@ impl Networks {
         self.inner.resolver.close(sandbox_id);
         let spare = room.spare.into_iter().map(|veth| veth.host);
         let used = room.members.into_iter().map(|member| member.veth.host);
+        let used = used.filter(|host| !host.is_empty());
         self.inner.background.bury(Remains {
             id: sandbox_id.to_owned(),
             veths: spare.chain(used).collect(),
@@ -325,6 +343,15 @@ impl Networks {
             .collect();
         for name in bridges {
             bridge::remove(&mut state.route, &name)?;
+        }
+        let State {
+            networks, route, ..
+        } = &mut *state;
+        for network in networks
+            .values()
+            .filter(|n| n.record.driver == Driver::Macvlan)
+        {
+            macvlan::remove_parent(route, &self.inner.names, &network.record)?;
         }
         if let Err(e) = forward_policy::ensure(&mut state.nft, &self.inner.names, &[]) {
             tracing::warn!("rules beside dockerd's stay: {e}");

@@ -13,7 +13,7 @@ use crate::record::{Driver, Endpoint, Existing, SandboxRecord};
 use crate::route::{Links, Route};
 use crate::state::{Member, Room, State, Veth};
 use crate::subnet::overlap;
-use crate::{Error, Result, create, repair, veth};
+use crate::{Error, Result, create, macvlan, repair, veth};
 
 /// MTU in bytes where no default route says.
 const USUAL_MTU: u32 = 1500;
@@ -215,6 +215,12 @@ fn sweep(state: &mut State, names: &Names, directory: &Directory) -> Result<()> 
             directory.unbind(&id);
         }
     }
+    let parents: Vec<String> = state
+        .networks
+        .values()
+        .filter(|n| n.record.driver == Driver::Macvlan)
+        .flat_map(|n| macvlan::own_links(names, &n.record))
+        .collect();
     let known: BTreeSet<&str> = state
         .rooms
         .values()
@@ -227,6 +233,7 @@ fn sweep(state: &mut State, names: &Names, directory: &Directory) -> Result<()> 
                 .filter(|n| n.record.driver == Driver::Bridge)
                 .map(|n| n.record.bridge.as_str()),
         )
+        .chain(parents.iter().map(String::as_str))
         .collect();
     let links = state
         .route

@@ -45,6 +45,9 @@ pub struct NetworkOptions {
     pub ip_forward: bool,
     /// How many sandboxes are kept ready for the default network, and as many without any; 0 to make each when it is asked for.
     pub ready: usize,
+    /// What `host-gateway` and, in user-defined networks, `host.docker.internal` stand for (`--host-gateway-ip`); the gateway
+    /// of the default network, or of the asker's, if empty.
+    pub host_gateway: Vec<IpAddr>,
     /// Name servers that the resolver at 127.0.0.11 forwards to; the host's if empty (`--dns`).
     pub dns: Vec<IpAddr>,
 }
@@ -67,6 +70,7 @@ impl NetworkOptions {
             masquerade: true,
             ip_forward: true,
             ready: 2,
+            host_gateway: Vec::new(),
             dns: Vec::new(),
         }
     }

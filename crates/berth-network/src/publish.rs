@@ -4,7 +4,7 @@ use crate::names::Names;
 use crate::nft::Batch;
 use crate::options::NetworkOptions;
 use crate::port::{PortBinding, PublishedPort};
-use crate::record::Endpoint;
+use crate::record::{Driver, Endpoint};
 use crate::state::{State, endpoint_rules, ruleset};
 use crate::{Error, Result, attach};
 
@@ -17,7 +17,14 @@ pub(crate) fn publish(
     bindings: &[PortBinding],
 ) -> Result<Endpoint> {
     let endpoint = find(state, endpoint_id)?.clone();
-    let record = state.bridge_network(&endpoint.network_id)?.record.clone();
+    let record = state.joinable(&endpoint.network_id)?.record.clone();
+    if record.driver != Driver::Bridge {
+        return Err(Error::Invalid(format!(
+            "network {} has the driver {:?}: nothing of it can be published",
+            record.name,
+            record.driver.as_str()
+        )));
+    }
     if record.internal {
         return Err(Error::Invalid(format!(
             "network {} is internal: nothing of it can be published",

@@ -11,11 +11,14 @@ use crate::mac::MacAddr;
 use crate::port::{PortBinding, PublishedPort};
 
 /// Who carries a network's packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
     /// A bridge on the host.
+    #[default]
     Bridge,
+    /// Interfaces of their own on a link of the host's.
+    Macvlan,
     /// The host's own network: no sandbox, no endpoint.
     Host,
     /// Loopback only.
@@ -27,6 +30,7 @@ impl Driver {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
+            Self::Macvlan => "macvlan",
             Self::Host => "host",
             Self::Null => "null",
         }
@@ -38,6 +42,8 @@ impl Driver {
 pub struct NetworkSpec {
     /// Its name; letters, digits, `_`, `.` and `-`.
     pub name: String,
+    /// `bridge` or `macvlan`.
+    pub driver: Driver,
     /// Subnet to use; a free one of the pools if absent.
     pub subnet: Option<Ipv4Net>,
     /// Part of the subnet that addresses are given from.
@@ -100,6 +106,9 @@ pub struct NetworkRecord {
     pub options: BTreeMap<String, String>,
     /// Labels as asked for.
     pub labels: BTreeMap<String, String>,
+    /// The parent of a `macvlan` network was made for it and goes with it.
+    #[serde(default)]
+    pub made_parent: bool,
 }
 
 impl NetworkRecord {
@@ -149,7 +158,7 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
     /// Interface inside the sandbox, `eth0` for the first.
     pub interface: String,
-    /// The other end, a port of the bridge, on the host.
+    /// The other end, a port of the bridge, on the host; empty of a `macvlan` network.
     pub host_interface: String,
     /// Ethernet address of `interface`.
     pub mac: MacAddr,

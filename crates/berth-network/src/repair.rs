@@ -7,7 +7,7 @@ use crate::options::NetworkOptions;
 use crate::record::Driver;
 use crate::route;
 use crate::state::{State, icc, isolated};
-use crate::{Error, Result, attach, bridge, forwarding};
+use crate::{Error, Result, attach, bridge, forwarding, macvlan};
 
 /// A veth that is lost again within this time stays so until the next repair: a container that removes its own interface
 /// in a loop gets no engine that does nothing else.
@@ -23,6 +23,23 @@ pub(crate) fn all(state: &mut State, names: &Names, options: &NetworkOptions) ->
     // Rules first: nothing is reachable that should not be, not even for the time that the bridges take.
     state.replace_rules(names, options)?;
     state.pass_dockers_policy(names);
+    let State {
+        networks,
+        route,
+        mtu,
+        ..
+    } = state;
+    for network in networks
+        .values_mut()
+        .filter(|n| n.record.driver == Driver::Macvlan)
+    {
+        let wanted = attach::mtu(&network.record, *mtu);
+        // A parent that is not there (yet) keeps containers from that network, not the engine from its work.
+        match macvlan::ensure_parent(route, names, &network.record, wanted) {
+            Ok((index, _)) => network.bridge = index,
+            Err(e) => tracing::warn!("{}", crate::background::with_cause(&e)),
+        }
+    }
     let ids: Vec<String> = state
         .networks
         .values()
@@ -59,7 +76,8 @@ fn lost_veths(state: &mut State, names: &Names, options: &NetworkOptions) -> Res
         for at in 0..room.members.len() {
             let member = &mut room.members[at];
             let recent = member.mended.is_some_and(|then| then.elapsed() < PATIENCE);
-            if links.contains_key(&member.veth.host) || recent {
+            let alone = member.veth.host.is_empty();
+            if alone || links.contains_key(&member.veth.host) || recent {
                 continue;
             }
             let Some(network) = networks.get(&member.endpoint.network_id) else {

@@ -12,8 +12,8 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind,
+    InfoVeth, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -336,6 +336,60 @@ pub(crate) fn add_veth(
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Veth),
                 LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inside))),
+            ]),
+        ],
+    ))
+}
+
+pub(crate) use netlink_packet_route::link::MacVlanMode as MacvlanMode;
+
+/// A macvlan interface `name`, born inside `netns`, on the link `parent` of this socket's namespace. It is down.
+pub(crate) fn add_macvlan(
+    name: &str,
+    parent: u32,
+    netns: BorrowedFd<'_>,
+    mode: MacvlanMode,
+) -> Request {
+    new_link(link(
+        0,
+        vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Link(parent),
+            LinkAttribute::NetNsFd(netns.as_raw_fd()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::MacVlan),
+                LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)])),
+            ]),
+        ],
+    ))
+}
+
+/// A veth pair with both ends here. They are down.
+pub(crate) fn add_wire(near: &str, far: &str, mtu: u32) -> Request {
+    let end = |name: &str| {
+        vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Mtu(mtu),
+        ]
+    };
+    let mut attributes = end(near);
+    attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(link(0, end(far))))),
+    ]));
+    new_link(link(0, attributes))
+}
+
+/// The VLAN `number` of the link `parent`. It is down.
+pub(crate) fn add_vlan(name: &str, parent: u32, number: u16) -> Request {
+    new_link(link(
+        0,
+        vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Link(parent),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vlan),
+                LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(number)])),
             ]),
         ],
     ))

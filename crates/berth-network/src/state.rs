@@ -29,7 +29,11 @@ pub(crate) const OPTION_BRIDGE: &str = "com.docker.network.bridge.name";
 /// Host address for bindings without one.
 pub(crate) const OPTION_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 
-/// A veth pair.
+/// Link that a `macvlan` network's interfaces are on, and how they see each other.
+pub(crate) const OPTION_PARENT: &str = "parent";
+pub(crate) const OPTION_MACVLAN_MODE: &str = "macvlan_mode";
+
+/// A veth pair. One without a name on the host is an interface inside alone.
 #[derive(Debug, Clone)]
 pub(crate) struct Veth {
     /// Name of the host's end.
@@ -78,7 +82,7 @@ pub(crate) struct Network {
     pub addresses: Option<Addresses>,
     /// None of a network without IPv6.
     pub addresses6: Option<Addresses>,
-    /// Number of the bridge; 0 without one.
+    /// Number of the bridge, or of the parent; 0 without one.
     pub bridge: u32,
 }
 
@@ -177,10 +181,10 @@ impl State {
     }
 
     /// The same, of a network that endpoints can be made in.
-    pub(crate) fn bridge_network(&self, name_or_id: &str) -> Result<&Network> {
+    pub(crate) fn joinable(&self, name_or_id: &str) -> Result<&Network> {
         let network = self.network(name_or_id)?;
         match network.record.driver {
-            Driver::Bridge => Ok(network),
+            Driver::Bridge | Driver::Macvlan => Ok(network),
             driver => Err(Error::Invalid(format!(
                 "network {} has the driver {:?}: a sandbox cannot join it",
                 network.record.name,
@@ -256,6 +260,8 @@ impl State {
             .rooms
             .values()
             .flat_map(|room| &room.members)
+            // The others' packets do not pass the host's rules.
+            .filter(|m| !m.veth.host.is_empty())
             .map(|m| endpoint_rules(&self.bridge_name(&m.endpoint.network_id), &m.endpoint))
             .collect();
         self.commit(ruleset(names).replace(&networks, &endpoints))

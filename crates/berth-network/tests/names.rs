@@ -9,7 +9,7 @@ use std::time::Duration;
 use berth_network::{
     Endpoint, EndpointRequest, Error, HostPort, NetworkSpec, Sandbox, SandboxRecord,
 };
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
@@ -53,7 +53,10 @@ fn question(name: &str, kind: RecordType) -> Message {
 }
 
 fn ask(place: &Sandbox, name: &str, kind: RecordType) -> Message {
-    let bytes = question(name, kind).to_vec().unwrap();
+    send(place, question(name, kind).to_vec().unwrap())
+}
+
+fn send(place: &Sandbox, bytes: Vec<u8>) -> Message {
     within(place.netns(), move || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         socket
@@ -194,6 +197,86 @@ fn other_names_are_asked_outside() {
     world.restart(records.to_vec());
     assert_eq!(ips(&ask(&client, "example.org.", RecordType::A)), expected);
     assert_eq!(ips(&ask(&client, "server", RecordType::A)).len(), 1);
+}
+
+#[test]
+fn the_host_has_a_name_in_networks_that_lead_somewhere() {
+    let world = World::new();
+    let id = network(&world, "open", 2);
+    let mut closed = spec("closed");
+    closed.internal = true;
+    closed.subnet = Some(subnet(&world, 3));
+    world.networks().create(closed).unwrap();
+    let (asker, at) = join(&world, &id, request("asker", vec![]));
+    let name = "host.docker.internal";
+    let gateway = vec![IpAddr::V4(at.gateway.unwrap())];
+    assert_eq!(ips(&ask(&asker, name, RecordType::A)), gateway);
+    assert_eq!(ips(&ask_tcp(&asker, "Host.Docker.Internal")), gateway);
+    let none = ask(&asker, name, RecordType::AAAA);
+    assert_eq!(none.metadata.response_code, ResponseCode::NoError);
+    assert!(none.answers.is_empty());
+    // It leads to the host's programs.
+    let host = world::listener();
+    let port = host.local_addr().unwrap().port();
+    let target = (at.gateway.unwrap(), port);
+    std::thread::spawn(move || {
+        if let Ok((mut client, peer)) = host.accept() {
+            let _ = write!(client, "{}", peer.ip());
+        }
+    });
+    assert_eq!(from(asker.netns(), target).unwrap(), IpAddr::V4(at.ip));
+    // A container of that name is itself, and a closed network knows no host.
+    let mut taken = request("taken", vec![]);
+    taken.aliases = vec![name.into()];
+    let (_taken, taken) = join(&world, &id, taken);
+    assert_eq!(
+        ips(&ask(&asker, name, RecordType::A)),
+        [IpAddr::V4(taken.ip)]
+    );
+    let (inside, _) = join(&world, "closed", request("inside", vec![]));
+    assert!(ips(&ask(&inside, name, RecordType::A)).is_empty());
+}
+
+#[test]
+fn the_host_has_the_addresses_that_it_was_given() {
+    let given: IpAddr = "192.0.2.7".parse().unwrap();
+    let world = World::with(|options| options.host_gateway = vec![given]);
+    let id = network(&world, "open", 2);
+    let (asker, _) = join(&world, &id, request("asker", vec![]));
+    assert_eq!(
+        ips(&ask(&asker, "host.docker.internal", RecordType::A)),
+        [given]
+    );
+    assert_eq!(world.networks().host_gateways(), [given]);
+}
+
+#[test]
+fn extended_questions_get_extended_answers() {
+    let world = World::new();
+    let id = network(&world, "many", 2);
+    let mut sandboxes = Vec::new();
+    for n in 0..3 {
+        let mut request = request(&format!("c{n}"), vec![]);
+        request.aliases = vec!["all".into()];
+        sandboxes.push(join(&world, &id, request));
+    }
+    let (asker, _) = &sandboxes[0];
+    let asked = |version: u8| {
+        let mut message = question("all", RecordType::A);
+        let mut edns = Edns::new();
+        edns.set_version(version).set_max_payload(1232);
+        message.edns = Some(edns);
+        send(asker, message.to_vec().unwrap())
+    };
+    let answer = asked(0);
+    assert_eq!(ips(&answer).len(), 3);
+    assert_eq!(answer.edns.map(|e| e.version()), Some(0));
+    let refused = asked(1);
+    // `BADVERS`, which has its number with another.
+    assert_eq!(u16::from(refused.metadata.response_code), 16);
+    assert!(refused.answers.is_empty());
+    // Who does not speak so is not spoken to so.
+    assert!(ask(asker, "all", RecordType::A).edns.is_none());
 }
 
 #[test]

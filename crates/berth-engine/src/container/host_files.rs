@@ -118,16 +118,15 @@ fn hosts_text(
     network: &NetworkMode,
     joined: Option<&SandboxRecord>,
 ) -> Result<String> {
-    let gateway = engine
-        .0
-        .networks
-        .default_network()
-        .ok()
-        .and_then(|n| n.gateway)
-        .map(IpAddr::V4);
+    let gateways = engine.0.networks.host_gateways();
     let mut extra: Vec<ExtraHost> = Vec::new();
     for text in record.host.extra_hosts.iter().flatten() {
-        extra.push(hosts::parse_extra_host(text, gateway)?);
+        extra.push(hosts::parse_extra_host(text, gateways.first().copied())?);
+        // What stands for the host stands for all its addresses.
+        let others = gateways.iter().skip(1);
+        for gateway in others.filter(|_| text.ends_with("host-gateway")) {
+            extra.push(hosts::parse_extra_host(text, Some(*gateway))?);
+        }
     }
     for link in record.host.links.iter().flatten() {
         extra.extend(linked(engine, link)?);

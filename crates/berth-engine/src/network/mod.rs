@@ -53,8 +53,14 @@ pub async fn create(engine: &Engine, body: NetworkCreateBody) -> Result<NetworkC
 
 /// What is asked of the networks, with what they do not have refused.
 fn spec(body: NetworkCreateBody) -> Result<NetworkSpec> {
-    match body.driver.as_str() {
-        "" | "bridge" => {}
+    let driver = match body.driver.as_str() {
+        "" | "bridge" => Driver::Bridge,
+        "macvlan" => Driver::Macvlan,
+        "ipvlan" => {
+            return Err(Error::not_implemented(
+                "the ipvlan driver is not supported by this engine: macvlan networks are",
+            ));
+        }
         "host" | "null" => {
             return Err(Error::forbidden(format!(
                 "only one instance of \"{}\" network is allowed",
@@ -66,7 +72,7 @@ fn spec(body: NetworkCreateBody) -> Result<NetworkSpec> {
                 "could not find plugin {driver} in v1 plugin registry: plugin not found"
             )));
         }
-    }
+    };
     if body.name.is_empty() {
         return Err(Error::invalid("invalid name: name is empty"));
     }
@@ -88,6 +94,7 @@ fn spec(body: NetworkCreateBody) -> Result<NetworkSpec> {
     }
     let mut spec = NetworkSpec {
         name: body.name,
+        driver,
         internal: body.internal,
         ipv6: body.enable_ipv6 == Some(true),
         options: body.options.unwrap_or_default(),

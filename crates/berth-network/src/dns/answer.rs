@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
@@ -28,7 +28,12 @@ pub(super) enum Answer {
 }
 
 /// Decides. Over UDP an answer that is too long for the client is cut.
-pub(super) fn answer(state: &State, sandbox_id: &str, question: &[u8], over_udp: bool) -> Answer {
+pub(super) fn answer(
+    state: &State,
+    (sandbox_id, host): (&str, &[IpAddr]),
+    question: &[u8],
+    over_udp: bool,
+) -> Answer {
     let Ok(message) = Message::from_vec(question) else {
         return refuse_unread(question);
     };
@@ -41,7 +46,11 @@ pub(super) fn answer(state: &State, sandbox_id: &str, question: &[u8], over_udp:
     if message.metadata.op_code != OpCode::Query {
         return reply(&message, ResponseCode::NotImp, Vec::new(), over_udp);
     }
-    match records(state, sandbox_id, query) {
+    // RFC 6891, 6.1.3: there is but version 0.
+    if message.edns.as_ref().is_some_and(|e| e.version() > 0) {
+        return reply(&message, ResponseCode::BADVERS, Vec::new(), over_udp);
+    }
+    match records(state, (sandbox_id, host), query) {
         Some(records) => reply(&message, ResponseCode::NoError, records, over_udp),
         None => Answer::Forward,
     }
@@ -57,7 +66,11 @@ pub(super) fn failure(question: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Records of a name that is ours (none if it has none of this type); `None` if the name is not ours.
-fn records(state: &State, sandbox_id: &str, query: &Query) -> Option<Vec<Record>> {
+fn records(
+    state: &State,
+    (sandbox_id, host): (&str, &[IpAddr]),
+    query: &Query,
+) -> Option<Vec<Record>> {
     if query.query_class() != DNSClass::IN {
         return None;
     }
@@ -73,7 +86,9 @@ fn records(state: &State, sandbox_id: &str, query: &Query) -> Option<Vec<Record>
         return Some(vec![record(RData::PTR(PTR(name)))]);
     }
     let name = query.name().to_ascii();
-    let addresses = zone::addresses(state, sandbox_id, name.trim_end_matches('.'))?;
+    let name = name.trim_end_matches('.');
+    let addresses = zone::addresses(state, sandbox_id, name)
+        .or_else(|| zone::host(state, sandbox_id, name, host))?;
     let kind = query.query_type();
     // A name that is there and has nothing of a kind has no records of it.
     let of_kind = |ip| match (ip, kind) {
@@ -97,6 +112,13 @@ fn reply(question: &Message, code: ResponseCode, records: Vec<Record>, over_udp:
     message.metadata.response_code = code;
     message.add_queries(question.queries.iter().take(1).cloned());
     message.add_answers(records);
+    // RFC 6891, 6.1.1: who speaks EDNS is answered so.
+    if question.edns.is_some() {
+        let mut edns = Edns::new();
+        edns.set_max_payload(super::MOST_UDP as u16);
+        edns.set_rcode_high(code.high());
+        message.edns = Some(edns);
+    }
     let limit = match &question.edns {
         Some(edns) => usize::from(edns.max_payload()).clamp(USUAL_UDP, super::MOST_UDP),
         None => USUAL_UDP,
@@ -162,7 +184,7 @@ mod tests {
 
     /// No panic, no answer to an answer, and none that is much longer than the question.
     fn is_harmless(state: &State, bytes: &[u8]) -> Result<(), TestCaseError> {
-        if let Answer::Reply(reply) = answer(state, "nobody", bytes, true) {
+        if let Answer::Reply(reply) = answer(state, ("nobody", &[]), bytes, true) {
             prop_assert!(bytes[2] & 0x80 == 0 && reply[2] & 0x80 != 0);
             prop_assert_eq!(&reply[..2], &bytes[..2]);
             prop_assert!(reply.len() <= bytes.len().max(HEADER) * 3 / 2);
@@ -193,7 +215,7 @@ mod tests {
         bytes.truncate(HEADER);
         // A name that is a pointer to itself, then type and class.
         bytes.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1]);
-        let Answer::Reply(reply) = answer(&empty(), "nobody", &bytes, true) else {
+        let Answer::Reply(reply) = answer(&empty(), ("nobody", &[]), &bytes, true) else {
             panic!("no refusal");
         };
         let reply = Message::from_vec(&reply).unwrap();

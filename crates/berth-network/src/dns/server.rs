@@ -253,7 +253,10 @@ impl Server {
             let Some(inner) = self.inner.upgrade() else {
                 return;
             };
-            let decided = answer(&inner.state(), &ear.sandbox_id, question, true);
+            let decided = {
+                let asked = (&*ear.sandbox_id, &*inner.options.host_gateway);
+                answer(&inner.state(), asked, question, true)
+            };
             match decided {
                 Answer::Silence => {}
                 Answer::Reply(reply) => send(ear, &reply, client),

@@ -84,7 +84,8 @@ fn serve(inner: &Weak<Inner>, client: Client) -> io::Result<()> {
         let Some(inner) = inner.upgrade() else {
             return Ok(());
         };
-        let decided = answer(&inner.state(), &sandbox_id, &question, false);
+        let asked = (&*sandbox_id, &*inner.options.host_gateway);
+        let decided = answer(&inner.state(), asked, &question, false);
         let reply = match decided {
             Answer::Reply(bytes) => Some(bytes),
             Answer::Silence => None,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::record::Endpoint;
+use crate::record::{Driver, Endpoint};
 use crate::resolv_conf::EMBEDDED;
 use crate::state::State;
 
@@ -48,6 +48,35 @@ pub(super) fn addresses(state: &State, sandbox_id: &str, name: &str) -> Option<V
         found.sort();
         (!found.is_empty()).then_some(found)
     })
+}
+
+/// By which the host is known in every network that leads somewhere, unless a container has the name: Docker Desktop's.
+const HOST: &str = "host.docker.internal";
+
+/// Addresses of the host, if it is what is asked for: `given` ones, or those of the bridge that the sandbox's packets go to.
+pub(super) fn host(
+    state: &State,
+    sandbox_id: &str,
+    name: &str,
+    given: &[IpAddr],
+) -> Option<Vec<IpAddr>> {
+    if !name.eq_ignore_ascii_case(HOST) {
+        return None;
+    }
+    let members = &state.rooms.get(sandbox_id)?.members;
+    let open = members.iter().filter_map(|member| {
+        let record = &state.networks.get(&member.endpoint.network_id)?.record;
+        (record.driver == Driver::Bridge && !record.internal).then_some(record)
+    });
+    let record = open.min_by_key(|record| !record.dns)?;
+    if !given.is_empty() {
+        return Some(given.to_vec());
+    }
+    let gateways = [
+        record.gateway.map(IpAddr::V4),
+        record.gateway6.map(IpAddr::V6),
+    ];
+    Some(gateways.into_iter().flatten().collect())
 }
 
 /// Name of the endpoint at this address, `container.network`.

@@ -254,6 +254,11 @@ fn network(settings: &Settings, places: &Places) -> anyhow::Result<NetworkOption
     options.icc = settings.icc.unwrap_or(true);
     options.masquerade = settings.ip_masq.unwrap_or(true);
     options.ip_forward = settings.ip_forward.unwrap_or(true);
+    options.host_gateway = settings
+        .host_gateway_ips
+        .iter()
+        .map(|ip| address(ip, "--host-gateway-ip"))
+        .collect::<anyhow::Result<_>>()?;
     options.dns = settings
         .dns
         .iter()
