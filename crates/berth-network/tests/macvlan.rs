@@ -105,7 +105,8 @@ fn endpoints_are_machines_of_the_parents_network() {
             id: web.id().to_owned(),
             endpoints: vec![at.clone()],
         }]);
-        assert_eq!(world.networks().endpoints("lan").unwrap(), [at.clone()]);
+        let found = world.networks().endpoints("lan").unwrap();
+        assert_eq!(found, std::slice::from_ref(&at));
         assert_eq!(from(&neighbour, (at.ip, 80)).unwrap(), IpAddr::V4(router));
         world.networks().detach(web.id(), "lan").unwrap();
         within(web.netns(), || assert!(!links().contains("eth0")));

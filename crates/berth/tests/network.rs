@@ -387,3 +387,228 @@ fn ipv6_of_the_default_network() {
     let route = engine.ok(&["run", "--rm", "busybox", "ip", "-6", "route"]);
     assert!(route.contains(&format!("default via {prefix}1")), "{route}");
 }
+
+#[test]
+fn macvlan_networks() {
+    let engine = Engine::start(BERTH);
+    // Outside of what the pools of this machine's engines have.
+    let subnet = format!("100.127.{}.0/28", std::process::id() % 250);
+    let made = engine.run(&[
+        "network", "create", "-d", "macvlan", "--subnet", &subnet, "lan",
+    ]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let format = "{{.Driver}} {{range .IPAM.Config}}{{.Subnet}}{{end}}";
+    assert_eq!(
+        engine.ok(&["network", "inspect", "-f", format, "lan"]),
+        format!("macvlan {subnet}")
+    );
+    let started = engine.run(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--hostname",
+        "web",
+        "--network",
+        "lan",
+        "busybox",
+        "sh",
+        "-c",
+        SERVE,
+    ]);
+    if started.err.contains("CONFIG_MACVLAN") {
+        return testkit::skipped("this kernel has no macvlan");
+    }
+    assert_eq!(started.code, 0, "{started:?}");
+    testkit::wait::until("the server by its name", || {
+        let url = "http://web/index.html";
+        let got = engine.run(&[
+            "run",
+            "--rm",
+            "--network",
+            "lan",
+            "busybox",
+            "wget",
+            "-qO-",
+            url,
+        ]);
+        (got.out == "web\n").then_some(())
+    });
+    engine.ok(&["rm", "-f", "web"]);
+    engine.ok(&["network", "rm", "lan"]);
+    for (driver, words) in [
+        ("ipvlan", "the ipvlan driver is not supported"),
+        ("odd", "could not find plugin odd"),
+    ] {
+        let err = engine.fails(1, &["network", "create", "-d", driver, "x1"]);
+        assert!(err.contains(words), "{err}");
+    }
+    let option = "parent=nowhere0";
+    let err = engine.fails(
+        1,
+        &["network", "create", "-d", "macvlan", "-o", option, "x1"],
+    );
+    assert!(err.contains("invalid macvlan parent nowhere0"), "{err}");
+}
+
+#[test]
+fn names_of_the_host_and_search_domains() {
+    let engine = Engine::start(BERTH);
+    let gateway = engine
+        .bip()
+        .split('/')
+        .next()
+        .expect("an address")
+        .to_owned();
+    let hosts = engine.ok(&[
+        "run",
+        "--rm",
+        "--add-host",
+        "host.docker.internal:host-gateway",
+        "busybox",
+        "cat",
+        "/etc/hosts",
+    ]);
+    assert!(
+        hosts.contains(&format!("{gateway}\thost.docker.internal")),
+        "{hosts}"
+    );
+    engine.ok(&["network", "create", "net1"]);
+    engine.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "net1",
+        "--network-alias",
+        "www.corp.example",
+        "busybox",
+        "sleep",
+        "600",
+    ]);
+    // By itself in a network with names.
+    let inside = |args: &[&str], command: &str| {
+        let mut all = vec!["run", "--rm", "--network", "net1"];
+        all.extend_from_slice(args);
+        all.extend_from_slice(&["busybox", "sh", "-c", command]);
+        engine.ok(&all)
+    };
+    let of_net1 = engine.ok(&[
+        "network",
+        "inspect",
+        "-f",
+        "{{range .IPAM.Config}}{{.Gateway}}{{end}}",
+        "net1",
+    ]);
+    let found = inside(&[], "nslookup -type=a host.docker.internal 127.0.0.11");
+    assert!(found.contains(&of_net1), "{found}");
+    // Short names are completed by the search domains.
+    let resolv = inside(&["--dns-search", "corp.example"], "cat /etc/resolv.conf");
+    assert!(
+        resolv.contains("search corp.example") && resolv.contains("nameserver 127.0.0.11"),
+        "{resolv}"
+    );
+    inside(&["--dns-search", "corp.example"], "ping -c1 -W5 www");
+    // By ID, short and by its start, as Docker has it.
+    let id = engine.ok(&["inspect", "-f", "{{.Id}}", "web"]);
+    inside(&[], &format!("ping -c1 -W5 {}", &id[..12]));
+}
+
+#[test]
+fn ports_are_published_and_taken_back_while_the_container_runs() {
+    let mut engine = Engine::start(BERTH);
+    let (first, second) = (free_port(), free_port());
+    engine.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--hostname",
+        "web",
+        "busybox",
+        "sh",
+        "-c",
+        SERVE,
+    ]);
+    let pid = engine.ok(&["inspect", "-f", "{{.State.Pid}}", "web"]);
+    let add = format!("{first}:80");
+    assert_eq!(engine.ok(&["update", "--publish-add", &add, "web"]), "web");
+    assert_eq!(get_when_up(at("127.0.0.1", first), "/index.html"), "web\n");
+    let shown = format!("80/tcp -> 0.0.0.0:{first}\n80/tcp -> [::]:{first}");
+    assert_eq!(engine.ok(&["port", "web"]), shown);
+    // One that another has is refused, and what was there stays.
+    engine.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "other",
+        "-p",
+        &format!("{second}:80"),
+        "busybox",
+        "sleep",
+        "600",
+    ]);
+    let taken = format!("{second}:80");
+    let old = first.to_string();
+    let args = [
+        "update",
+        "--publish-rm",
+        &old,
+        "--publish-add",
+        &taken,
+        "web",
+    ];
+    let err = engine.fails(1, &args);
+    assert!(err.contains("port is already allocated"), "{err}");
+    assert_eq!(engine.ok(&["port", "web"]), shown);
+    assert_eq!(get_when_up(at("127.0.0.1", first), "/index.html"), "web\n");
+    let err = engine.fails(1, &["update", "--publish-rm", "1", "web"]);
+    assert!(
+        err.contains("port 1/tcp of the host is not published to it"),
+        "{err}"
+    );
+    // It outlives the engine, whether that ends or is killed, and the container.
+    engine.kill();
+    engine.launch();
+    assert_eq!(get_when_up(at("127.0.0.1", first), "/index.html"), "web\n");
+    assert_eq!(engine.ok(&["inspect", "-f", "{{.State.Pid}}", "web"]), pid);
+    engine.ok(&["restart", "-t", "0", "web"]);
+    assert_eq!(engine.ok(&["port", "web"]), shown);
+    assert_eq!(get_when_up(at("127.0.0.1", first), "/index.html"), "web\n");
+    // One for another, at once.
+    engine.ok(&["rm", "-f", "other"]);
+    engine.ok(&args);
+    assert!(get(at("127.0.0.1", first), "/").is_err());
+    assert_eq!(get_when_up(at("127.0.0.1", second), "/index.html"), "web\n");
+    engine.ok(&["update", "--publish-rm", &format!("{second}/tcp"), "web"]);
+    assert_eq!(engine.ok(&["port", "web"]), "");
+    assert!(get(at("127.0.0.1", second), "/").is_err());
+    // Of one that does not run it holds from the start on.
+    engine.ok(&["stop", "-t", "0", "web"]);
+    let only = format!("127.0.0.1:{first}:80");
+    engine.ok(&["update", "--publish-add", &only, "-m", "64m", "web"]);
+    assert_eq!(
+        engine.ok(&["inspect", "-f", "{{.HostConfig.Memory}}", "web"]),
+        "67108864"
+    );
+    engine.ok(&["start", "web"]);
+    assert_eq!(
+        engine.ok(&["port", "web"]),
+        format!("80/tcp -> 127.0.0.1:{first}")
+    );
+    assert_eq!(get_when_up(at("127.0.0.1", first), "/index.html"), "web\n");
+    engine.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "bare",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "600",
+    ]);
+    let err = engine.fails(1, &["update", "--publish-add", "1234:80", "bare"]);
+    assert!(err.contains("not with --network none"), "{err}");
+}

@@ -7,7 +7,9 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use berth_engine::container;
 use berth_spec::docker::config::Resources;
-use berth_spec::docker::container::{Change, ContainersPruned, TopResponse, UpdateResponse};
+use berth_spec::docker::container::{
+    Change, ContainersPruned, PublishChanges, TopResponse, UpdateBody, UpdateResponse,
+};
 use berth_spec::docker::{
     ContainerCreateBody, ContainerCreateResponse, ContainerInspect, ContainerSummary,
 };
@@ -136,8 +138,13 @@ async fn update(
     Path(id): Path<String>,
     body: Body,
 ) -> Reply<Json<UpdateResponse>> {
-    let changes: Resources = body::json(body).await?;
-    Ok(Json(container::update(&app.engine, &id, changes).await?))
+    let UpdateBody { resources, ports } = body::json(body).await?;
+    let only_ports = ports != PublishChanges::default() && resources == Resources::default();
+    container::publish(&app.engine, &id, ports).await?;
+    if only_ports {
+        return Ok(Json(UpdateResponse::default()));
+    }
+    Ok(Json(container::update(&app.engine, &id, resources).await?))
 }
 
 async fn top(

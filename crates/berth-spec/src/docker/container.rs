@@ -269,6 +269,16 @@ wire! {
         pub kind: u8,
     }
 
+    /// Ports that `POST /containers/{id}/update` publishes and takes back. Docker has no such fields.
+    #[serde(rename_all = "PascalCase")]
+    pub struct PublishChanges {
+        #[serde(skip_serializing_if = "crate::docker::zero")]
+        pub publish_add: PortMap,
+        /// `8080`, `8080/udp`, `127.0.0.1:8080`: host ports.
+        #[serde(skip_serializing_if = "crate::docker::zero")]
+        pub publish_rm: Option<Vec<String>>,
+    }
+
     /// Answer of `POST /containers/{id}/update`.
     #[serde(rename_all = "PascalCase")]
     pub struct UpdateResponse {
@@ -308,3 +318,14 @@ wire! {
 /// The health configuration lives beside the container's; named here for readers of the
 /// inspect answer.
 pub type Healthcheck = HealthConfig;
+
+/// Body of `POST /containers/{id}/update`.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct UpdateBody {
+    /// Limits.
+    #[serde(flatten)]
+    pub resources: super::Resources,
+    /// Ports.
+    #[serde(flatten)]
+    pub ports: PublishChanges,
+}

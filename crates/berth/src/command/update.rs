@@ -3,13 +3,13 @@
 use berth_client::Client;
 use berth_spec::docker::Resources;
 use berth_spec::docker::config::Mount;
-use berth_spec::docker::container::UpdateResponse;
+use berth_spec::docker::container::{PublishChanges, UpdateBody, UpdateResponse};
 
 use super::{Takes, Verb};
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
 use crate::option::volume::{self, Volume};
-use crate::option::{limit, mount, value};
+use crate::option::{limit, mount, port, value};
 
 #[derive(Debug, clap::Args)]
 pub struct Update {
@@ -58,6 +58,12 @@ pub struct Update {
     /// Tune container pids limit (set -1 for unlimited)
     #[arg(long, value_name = "int", value_parser = value::int)]
     pids_limit: Option<i64>,
+    /// Publish a container's port to the host while it runs
+    #[arg(long, value_name = "list")]
+    publish_add: Vec<String>,
+    /// Take a published port of the host back while the container runs ([ip:]port[/proto])
+    #[arg(long, value_name = "list")]
+    publish_rm: Vec<String>,
     /// Restart policy to apply when a container exits
     #[arg(long, value_name = "string")]
     restart: Option<String>,
@@ -97,8 +103,14 @@ impl Verb for Update {
     const TAKES: Takes = Takes::AtLeast(1);
 
     async fn run(self, cli: &Cli) -> Outcome {
-        let body = self.resources()?;
-        if body == Resources::default() {
+        let body = UpdateBody {
+            resources: self.resources()?,
+            ports: PublishChanges {
+                publish_add: port::parse(&self.publish_add, &[])?.published,
+                publish_rm: (!self.publish_rm.is_empty()).then(|| self.publish_rm.clone()),
+            },
+        };
+        if body == UpdateBody::default() {
             return Err(Failure::new(
                 "you must provide one or more flags when using this command",
             ));
@@ -133,7 +145,7 @@ impl Verb for Update {
 async fn update(
     client: &Client,
     name: &str,
-    body: &Resources,
+    body: &UpdateBody,
 ) -> Result<UpdateResponse, berth_client::Error> {
     client
         .post(format!("/containers/{name}/update"))
