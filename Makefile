@@ -4,7 +4,7 @@ TARGET  ?= x86_64-unknown-linux-musl
 PREFIX  ?= /usr/local
 BERTH   := target/$(TARGET)/release/berth
 
-.PHONY: help build demo test fmt lint bench install uninstall clean conformance-registry
+.PHONY: help build demo test fmt lint bench conformance install uninstall clean conformance-registry
 
 help:
 	@echo 'make demo     build berth, build examples/my-web-app with it, run it, curl it'
@@ -12,6 +12,7 @@ help:
 	@echo 'make build    the static release binary: $(BERTH)'
 	@echo 'make conformance-registry  the OCI distribution suite against berth registry serve'
 	@echo 'make bench    berth beside its peers, as ratios (docs/benchmarks.md)'
+	@echo 'make conformance  others'\'' suites against berth runtime, runc and crun; SUITE=runtime-tools|crun|runc for one (docs/conformance.md)'
 	@echo 'make install  berth, systemd units and shell completion below $(PREFIX)'
 
 build:
@@ -39,6 +40,9 @@ conformance-registry:
 	@scripts/prepare build
 	cargo build --locked -p berth
 	@conformance/registry target/debug/berth
+
+conformance: build
+	@scripts/conformance $(BERTH) $(if $(SUITE),--suite $(SUITE))
 
 install: build
 	@scripts/install $(BERTH) $(PREFIX)

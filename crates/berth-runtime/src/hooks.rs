@@ -1,6 +1,8 @@
 //! Programs run at points of a container's life (config.md, "POSIX-platform Hooks").
 
+use std::ffi::{CString, OsStr};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,16 +33,27 @@ pub(crate) fn state(
     }
 }
 
-/// Runs hooks in order; the first failure ends it.
+/// Runs hooks in order; the first failure ends it. One that names no environment has ours, as with
+/// runc.
 pub(crate) fn run(point: &str, hooks: &[Hook], state: &State) -> Result<()> {
+    run_in(point, hooks, state, None)
+}
+
+/// The same where one that names no environment has this one.
+pub(crate) fn run_in(
+    point: &str,
+    hooks: &[Hook],
+    state: &State,
+    environment: Option<&[CString]>,
+) -> Result<()> {
     for (number, hook) in hooks.iter().enumerate() {
-        run_one(hook, state)
+        run_one(hook, state, environment)
             .map_err(|e| e.during(&format!("error running {point} hook #{number}")))?;
     }
     Ok(())
 }
 
-fn run_one(hook: &Hook, state: &State) -> Result<()> {
+fn run_one(hook: &Hook, state: &State, environment: Option<&[CString]>) -> Result<()> {
     use std::os::unix::process::CommandExt;
     let what = || hook.path.clone();
     if !hook.path.starts_with('/') {
@@ -53,10 +66,19 @@ fn run_one(hook: &Hook, state: &State) -> Result<()> {
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(name).args(args);
     }
-    command.env_clear();
-    for variable in &hook.env {
-        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-        command.env(name, value);
+    let given = environment.unwrap_or_default().iter();
+    let given: Vec<&[u8]> = match hook.env.as_slice() {
+        [] => given.map(|v| v.as_bytes()).collect(),
+        own => own.iter().map(String::as_bytes).collect(),
+    };
+    if environment.is_some() || !given.is_empty() {
+        command.env_clear();
+    }
+    for variable in given {
+        let at = variable.iter().position(|byte| *byte == b'=');
+        let (name, value) = variable.split_at(at.unwrap_or(variable.len()));
+        let value = value.strip_prefix(b"=").unwrap_or_default();
+        command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
     }
     let mut child = command
         .stdin(Stdio::piped())

@@ -13,6 +13,7 @@ pub mod netns;
 pub mod outgoing;
 pub mod process;
 pub mod root;
+pub mod scheduling;
 pub mod seccomp;
 pub mod signalfd;
 pub mod socket;

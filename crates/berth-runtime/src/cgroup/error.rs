@@ -15,8 +15,11 @@ pub enum Error {
     #[error("no such cgroup: {0}")]
     NotFound(String),
     /// A cgroup of that path exists and has processes.
-    #[error("cgroup {path} is not empty: {pids} process(es) found")]
+    #[error("container's cgroup is not empty: {pids} process(es) found in {path}")]
     Busy { path: String, pids: usize },
+    /// A cgroup of that path exists and is frozen: nothing in it would run.
+    #[error("container's cgroup unexpectedly frozen: {0}")]
+    Frozen(String),
     /// A value that no cgroup can have.
     #[error("{0}")]
     Invalid(String),

@@ -223,6 +223,13 @@ fn make(
         let path = path.to_string();
         return Err(Error::Busy { path, pids });
     }
+    let frozen = |file: &str, word: &str| {
+        let text = dir.read_if_there(file);
+        text.is_some_and(|text| text.trim() == word)
+    };
+    if frozen("freezer.state", "FROZEN") || frozen("cgroup.freeze", "1") {
+        return Err(Error::Frozen(path.to_string()));
+    }
     // Left over from a crash: its limits are unknown, so it is made anew.
     drop(dir);
     root.remove_tree(path.as_str())?;

@@ -17,6 +17,7 @@ use super::flags::{Flag, Given};
 use super::foreground::Foreground;
 use super::kill::destroy;
 use super::state::{Directory, Saved};
+use super::terminal::{Host, Shown};
 use crate::cgroup::CgroupPath;
 use crate::error::{Context, Error, Result};
 use crate::hooks;
@@ -42,7 +43,7 @@ pub(super) fn create(
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<ExitCode> {
     let given = Given::parse(arguments, CREATE, false)?;
-    make(global, &given)?;
+    make(global, &given, true)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -53,10 +54,14 @@ pub(super) fn run(global: &Global, arguments: impl Iterator<Item = OsString>) ->
     } else {
         Some(Foreground::new()?)
     };
-    let (directory, started) = make(global, &given)?;
-    let result = start_in(&directory).and_then(|()| match &foreground {
-        Some(foreground) => foreground.wait(started.pid, started.pidfd.as_fd()),
-        None => Ok(0),
+    let (directory, mut started, host) = make(global, &given, foreground.is_none())?;
+    let result = show(host, &mut started).and_then(|shown| {
+        start_in(&directory)?;
+        started.hear_out()?;
+        match &foreground {
+            Some(foreground) => foreground.wait(started.pid, started.pidfd.as_fd(), shown),
+            None => Ok(0),
+        }
     });
     if result.is_err() || (foreground.is_some() && !given.on("keep")) {
         destroy(&directory, &directory.load()?)?;
@@ -87,17 +92,24 @@ pub(super) fn read_spec(path: &Path) -> Result<Spec> {
     serde_json::from_slice(&text).invalid(what)
 }
 
-fn make(global: &Global, given: &Given) -> Result<(Directory, Started)> {
+fn make(
+    global: &Global,
+    given: &Given,
+    detached: bool,
+) -> Result<(Directory, Started, Option<Host>)> {
     let id = given.id()?;
     let bundle = std::path::absolute(given.value("bundle").unwrap_or("."))
         .invalid(|| "bundle".to_owned())?;
     let spec = read_spec(&bundle.join("config.json"))?;
-    let console = console(given, &spec)?;
+    let (console, host) = console(given, &spec, detached)?;
     let directory = Directory::create(&global.root, id)?;
     let made = make_in(&directory, id, &bundle, spec, given);
     let made = made.and_then(|started| hand_over(given, console, started));
     match made {
-        Ok(started) => Ok((directory, started)),
+        Ok(started) => {
+            super::debug("init: closing the pipe to signal completion");
+            Ok((directory, started, host))
+        }
         Err(error) => {
             match directory.load() {
                 // It came up, and what followed failed.
@@ -109,20 +121,38 @@ fn make(global: &Global, given: &Given) -> Result<(Directory, Started)> {
     }
 }
 
-/// The socket that gets the terminal, if there is to be one.
-pub(super) fn console(given: &Given, spec: &Spec) -> Result<Option<OwnedFd>> {
+/// Who gets the terminal, if there is to be one: the socket, or our own terminal for who waits for the
+/// process in its place.
+pub(super) fn console(
+    given: &Given,
+    spec: &Spec,
+    detached: bool,
+) -> Result<(Option<OwnedFd>, Option<Host>)> {
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
-    match (terminal, given.value("console-socket")) {
-        (true, Some(path)) => socket::connect(Path::new(path))
-            .map(Some)
-            .invalid(|| format!("console socket {path}")),
+    match (terminal && detached, given.value("console-socket")) {
+        (true, Some(path)) => {
+            let socket = socket::connect(Path::new(path));
+            Ok((
+                Some(socket.invalid(|| format!("console socket {path}"))?),
+                None,
+            ))
+        }
         (true, None) => Err(Error::invalid(
-            "cannot allocate tty without setting console socket",
+            "cannot allocate tty if runc will detach without setting console socket",
         )),
         (false, Some(_)) => Err(Error::invalid(
             "cannot use console socket if runc will not detach or allocate tty",
         )),
-        (false, None) => Ok(None),
+        (false, None) if terminal => Ok((None, Some(Host::open()?))),
+        (false, None) => Ok((None, None)),
+    }
+}
+
+/// Shows the process's terminal in ours.
+pub(super) fn show(host: Option<Host>, started: &mut Started) -> Result<Option<Shown>> {
+    match (host, started.terminal.take()) {
+        (Some(host), Some(master)) => host.show(master).map(Some),
+        _ => Ok(None),
     }
 }
 
@@ -179,6 +209,7 @@ fn make_in(
         .create(path.as_str(), &linux.resources.unwrap_or_default());
     let cgroup = made.map_err(failed)?;
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
+    super::debug("nsexec container setup");
     let started = init::start(
         &world,
         init::Start {
@@ -210,6 +241,7 @@ fn make_in(
             return Err(error);
         }
     };
+    super::debug("child process in init()");
     let pid = started.pid.as_raw_pid();
     directory.save(&Saved {
         id: id.to_owned(),

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::Pid;
 
 use super::Global;
-use super::create::{console, hand_over};
+use super::create::{console, hand_over, show};
 use super::flags::{Flag, Given};
 use super::foreground::Foreground;
 use super::state::{Directory, Saved};
@@ -54,15 +54,16 @@ pub(super) fn exec(global: &Global, arguments: impl Iterator<Item = OsString>) -
         process: Some(process.clone()),
         ..Spec::default()
     };
-    let console = console(&given, &terminal)?;
+    let (console, host) = console(&given, &terminal, given.on("detach"))?;
     let foreground = if given.on("detach") {
         None
     } else {
         Some(Foreground::new()?)
     };
-    let started = hand_over(&given, console, start(&saved, &process, &given)?)?;
+    let mut started = hand_over(&given, console, start(&saved, &process, &given)?)?;
+    let shown = show(host, &mut started)?;
     let code = match foreground {
-        Some(foreground) => foreground.wait(started.pid, started.pidfd.as_fd())?,
+        Some(foreground) => foreground.wait(started.pid, started.pidfd.as_fd(), shown)?,
         None => 0,
     };
     Ok(ExitCode::from(code as u8))
@@ -113,6 +114,10 @@ fn process(given: &Given, saved: &Saved) -> Result<Process> {
         ] {
             set.push(name.to_owned());
         }
+        // It can be raised only where something is inheritable at all.
+        if !capabilities.inheritable.is_empty() {
+            capabilities.ambient.push(name.to_owned());
+        }
     }
     Ok(process)
 }
@@ -140,6 +145,7 @@ fn start(saved: &Saved, process: &Process, given: &Given) -> Result<init::Starte
         .pidfd()
         .ok_or_else(|| Error::gone("cannot exec in a stopped container"))?;
     let pid = Pid::from_raw(saved.pid).ok_or_else(|| Error::internal("no process"))?;
+    super::debug("nsexec container setup");
     let mut started = init::exec::start(
         &world,
         init::exec::Exec {
@@ -162,6 +168,8 @@ fn start(saved: &Saved, process: &Process, given: &Given) -> Result<init::Starte
             preserve_fds: given.number("preserve-fds")?.unwrap_or(0),
         },
     )?;
+    super::debug("child process in init()");
+    super::debug("setns_init: about to exec");
     init::exec::progress(&mut started)?;
     Ok(started)
 }

@@ -1,18 +1,21 @@
 //! Waiting for a process in its place: signals sent to us are sent on to it.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use berth_sys::process::send_signal;
 use berth_sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions};
 
+use super::terminal::Shown;
 use crate::error::{Context, Result};
 
 /// SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGCONT, SIGWINCH.
 const SENT_ON: [i32; 8] = [1, 2, 3, 10, 12, 15, 18, 28];
 /// SIGCHLD.
 const CHILD: i32 = 17;
+/// SIGWINCH.
+const RESIZED: i32 = 28;
 
 /// Made before the process is, so that no signal is lost.
 #[derive(Debug)]
@@ -31,11 +34,19 @@ impl Foreground {
     }
 
     /// Waits for a child's end; answers its exit code, 128 + n after signal n.
-    pub fn wait(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> Result<i32> {
+    pub fn wait(
+        &self,
+        pid: Pid,
+        pidfd: BorrowedFd<'_>,
+        mut terminal: Option<Shown>,
+    ) -> Result<i32> {
         loop {
             loop {
                 match rustix::process::wait(WaitOptions::NOHANG) {
                     Ok(Some((ended, status))) if ended == pid => {
+                        if let Some(shown) = &mut terminal {
+                            shown.carry_out();
+                        }
                         let signal = status.terminating_signal().map(|n| 128 + n);
                         return Ok(signal.or(status.exit_status()).unwrap_or(255));
                     }
@@ -44,13 +55,22 @@ impl Foreground {
                     Err(e) => return Err(e).context(|| "waiting".to_owned()),
                 }
             }
-            let mut polls = [PollFd::from_borrowed_fd(
-                self.signals.as_fd(),
-                PollFlags::IN,
-            )];
+            let signals = PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN);
+            let mut polls = vec![signals];
+            polls.extend(terminal.iter().flat_map(Shown::polls));
             // Interrupted or not, what is there is looked at.
             let _ = poll(&mut polls, None);
+            let input = polls[1..]
+                .last()
+                .is_some_and(|poll| poll.as_fd().as_raw_fd() == 0 && !poll.revents().is_empty());
+            if let Some(shown) = &mut terminal {
+                shown.carry(input);
+            }
             while let Some(signal) = self.signals.next() {
+                match (signal, &terminal) {
+                    (RESIZED, Some(shown)) => shown.resize(),
+                    _ => {}
+                }
                 if signal != CHILD {
                     // It may have ended this moment.
                     let _ = send_signal(pidfd, signal);

@@ -5,12 +5,15 @@
 //! calls looks after them.
 
 mod create;
+mod events;
 mod exec;
 mod flags;
 mod foreground;
+mod help;
 mod kill;
 mod show;
 mod state;
+mod terminal;
 mod update;
 
 use std::ffi::{CString, OsString};
@@ -38,26 +41,6 @@ const GLOBAL: &[Flag] = &[
     (&["help", "h"], false),
 ];
 
-const USAGE: &str = "\
-Usage: berth runtime [--root DIR] [--log FILE] [--log-format text|json] COMMAND [ARGS]
-
-Commands:
-  create [--bundle DIR] [--console-socket PATH] [--pid-file FILE] [--preserve-fds N] ID
-  start ID
-  run [--bundle DIR] [--detach] [--keep] [--console-socket PATH] [--pid-file FILE] ID
-  state ID
-  kill [--all] ID [SIGNAL]
-  delete [--force] ID
-  exec [--cwd DIR] [--env NAME=VALUE] [--tty] [--user UID[:GID]] [--process FILE] [--detach] ID COMMAND [ARGS]
-  list [--format table|json] [--quiet]
-  ps [--format table|json] ID [PS OPTIONS]
-  pause ID
-  resume ID
-  update [--resources FILE] [--memory BYTES] [--cpu-quota N] [--cpu-period N] [--pids-limit N] … ID
-  spec [--bundle DIR]
-  features
-";
-
 /// What stands before the command.
 #[derive(Debug)]
 struct Global {
@@ -66,22 +49,30 @@ struct Global {
 
 /// Where messages go beside standard error: the file, and whether as JSON.
 static LOG: OnceLock<(PathBuf, bool)> = OnceLock::new();
+/// Whether steps are told too.
+static DEBUG: OnceLock<bool> = OnceLock::new();
 
 /// Runs one command; `arguments` are what follows `berth runtime`.
 ///
 /// Must be called before the process has threads, for it forks.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let _guard = berth_sys::process::EndOnPanic;
-    match dispatch(arguments) {
+    let mut command = None;
+    match dispatch(arguments, &mut command) {
         Ok(code) => code,
         Err(error) => {
             note("error", &error.to_string());
-            ExitCode::FAILURE
+            // Whoever asked for a process must tell its code from a failure to make it.
+            match command.as_deref() {
+                Some("exec") => ExitCode::from(255),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-fn dispatch(arguments: Vec<OsString>) -> Result<ExitCode> {
+/// Tells the `asked` command as soon as it is known.
+fn dispatch(arguments: Vec<OsString>, asked: &mut Option<String>) -> Result<ExitCode> {
     // Everything after the command is the command's.
     let given = Given::parse(arguments.into_iter(), GLOBAL, true)?;
     if let Some(path) = given.value("log") {
@@ -89,6 +80,8 @@ fn dispatch(arguments: Vec<OsString>) -> Result<ExitCode> {
         // It is set once, here.
         let _ = LOG.set((PathBuf::from(path), json));
     }
+    // As is this.
+    let _ = DEBUG.set(given.on("debug"));
     if given.on("version") {
         println!("berth runtime {}", env!("CARGO_PKG_VERSION"));
         println!("spec: {}", berth_spec::oci::runtime::OCI_VERSION);
@@ -98,9 +91,21 @@ fn dispatch(arguments: Vec<OsString>) -> Result<ExitCode> {
         root: given.value("root").unwrap_or("/run/berth/runtime").into(),
     };
     let Some((command, rest)) = given.words.split_first().filter(|_| !given.on("help")) else {
-        print!("{USAGE}");
+        print!("{}", help::all());
         return Ok(ExitCode::SUCCESS);
     };
+    *asked = Some(command.clone());
+    let page = match rest.first().map(String::as_str) {
+        Some("-h" | "--help") => Some(command.as_str()),
+        Some(topic) if command == "help" => Some(topic),
+        _ => None,
+    };
+    if let Some(topic) = page {
+        let page = help::of(topic)
+            .ok_or_else(|| Error::invalid(format!("No help topic for '{topic}'")))?;
+        print!("{page}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let rest = rest.iter().map(OsString::from);
     match command.as_str() {
         "create" => protect().and_then(|()| create::create(&global, rest)),
@@ -110,6 +115,7 @@ fn dispatch(arguments: Vec<OsString>) -> Result<ExitCode> {
         "state" => show::state(&global, rest),
         "kill" => kill::kill(&global, rest),
         "delete" => kill::delete(&global, rest),
+        "events" => events::events(&global, rest),
         "list" => show::list(&global, rest),
         "ps" => show::ps(&global, rest),
         "pause" => kill::freeze(&global, rest, true),
@@ -117,8 +123,15 @@ fn dispatch(arguments: Vec<OsString>) -> Result<ExitCode> {
         "update" => update::update(&global, rest),
         "spec" => show::spec(rest),
         "features" => show::features(),
+        "help" => {
+            print!("{}", help::all());
+            Ok(ExitCode::SUCCESS)
+        }
+        "checkpoint" | "restore" => Err(Error::invalid(format!(
+            "{command}: berth runtime does not drive criu"
+        ))),
         other => Err(Error::invalid(format!(
-            "{other:?} is no command of berth runtime"
+            "No help topic for '{other}': it is no command of berth runtime"
         ))),
     }
 }
@@ -142,19 +155,37 @@ fn protect() -> Result<()> {
     Err(error).context(what)
 }
 
+/// Tells a step, if that is wanted: in the log, else on standard error. Words are runc's where it has
+/// the same step.
+fn debug(message: &str) {
+    if !DEBUG.get().is_some_and(|wanted| *wanted) {
+        return;
+    }
+    match LOG.get() {
+        Some(_) => log("debug", message),
+        None => eprintln!("{}", line("debug", message)),
+    }
+}
+
 /// Tells something on standard error, and in the log if there is one.
 fn note(level: &str, message: &str) {
     eprintln!("{level}: {message}");
+    log(level, message);
+}
+
+fn line(level: &str, message: &str) -> String {
+    let time = Timestamp::now().to_string();
+    format!("time={time:?} level={level} msg={message:?}")
+}
+
+fn log(level: &str, message: &str) {
     let Some((path, json)) = LOG.get() else {
         return;
     };
     let line = if *json {
         json!({ "level": level, "msg": message, "time": Timestamp::now() }).to_string()
     } else {
-        format!(
-            "time={:?} level={level} msg={message:?}",
-            Timestamp::now().to_string()
-        )
+        line(level, message)
     };
     // Whoever cannot be told by the log has been told on standard error.
     if let Ok(mut file) = std::fs::OpenOptions::new()

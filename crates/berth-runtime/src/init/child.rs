@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use berth_spec::oci::runtime::State;
@@ -22,14 +23,23 @@ use crate::launcher::World;
 
 /// Becomes the program, or tells why not and ends.
 pub(super) fn run(world: &World, plan: Plan, channel: &Channel, state: &dyn Fn(Pid) -> State) -> ! {
-    let Err(error) = climb(world, plan, channel, state);
-    let _ = channel.tell(&FromChild::Failed(error), &[]);
+    // What it has open is closed by number while it waits for its start.
+    let mut plan = ManuallyDrop::new(plan);
+    let Err(error) = climb(world, &mut plan, channel, state);
+    let text = error.to_string();
+    if channel.tell(&FromChild::Failed(error), &[]).is_err() {
+        // Whoever started it is not whoever made it: what the program would write to is left.
+        let _ = rustix::io::write(
+            rustix::stdio::stderr(),
+            format!("error: {text}\n").as_bytes(),
+        );
+    }
     sys::exit(1)
 }
 
 fn climb(
     world: &World,
-    mut plan: Plan,
+    plan: &mut Plan,
     channel: &Channel,
     state: &dyn Fn(Pid) -> State,
 ) -> Result<Infallible> {
@@ -41,7 +51,7 @@ fn climb(
         channel.await_go()?;
     }
     begin(world, plan.bound_to_parent, score, channel)?;
-    join_cgroup(&plan)?;
+    join_cgroup(plan)?;
     if !indirect {
         plan.namespaces.enter()?;
     }
@@ -52,25 +62,32 @@ fn climb(
         sys::unshare(sys::NEW_CGROUP).context(|| "making a cgroup namespace".to_owned())?;
     }
     let host_pid = own_pid(world)?;
-    let tree = rootfs::build(&mut plan)?;
+    let tree = rootfs::build(plan)?;
     let hooks = std::mem::take(&mut plan.hooks);
     if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
         tell(channel, &FromChild::Hooks)?;
         channel.await_go()?;
     }
     hooks::run("createContainer", &hooks.create_container, &state(host_pid))?;
-    name(&plan)?;
+    name(plan)?;
     sysctl::apply(&world.procfs, &plan.sysctls)?;
-    standard_streams(&mut plan, &tree, channel)?;
-    tree.finish(&plan)?;
+    standard_streams(plan, &tree, channel)?;
+    tree.finish(plan)?;
     if let Some(persona) = plan.personality {
         sys::set_personality(persona).context(|| "personality".to_owned())?;
     }
     let file = prepare(&mut plan.process, &tree.root)?;
     drop(tree);
-    wait_at_gate(world, &plan.gate, channel)?;
-    hooks::run("startContainer", &hooks.start_container, &state(host_pid))?;
     plan.namespaces.joined.clear();
+    wait_at_gate(world, plan, channel)?;
+    let environment = Some(plan.process.env.as_slice());
+    let state = state(host_pid);
+    hooks::run_in(
+        "startContainer",
+        &hooks.start_container,
+        &state,
+        environment,
+    )?;
     let last = Last {
         bound_to_parent: plan.bound_to_parent,
         preserve_fds: plan.preserve_fds,
@@ -195,6 +212,7 @@ fn standard_streams(plan: &mut Plan, tree: &rootfs::Tree, channel: &Channel) -> 
 /// What is done with root's rights inside the root, before they are given up.
 pub(super) fn prepare(process: &mut ProcessPlan, root: &RootFd) -> Result<CString> {
     identity::limit(&process.rlimits)?;
+    process.scheduling.apply()?;
     console::give_own(process.uid)?;
     if !process.has_home {
         let home = program::home(root, process.uid);
@@ -207,16 +225,19 @@ pub(super) fn prepare(process: &mut ProcessPlan, root: &RootFd) -> Result<CStrin
     program::find(&name.unwrap_or_default(), &process.path)
 }
 
-fn wait_at_gate(world: &World, gate: &Gate, channel: &Channel) -> Result<()> {
-    match gate {
+fn wait_at_gate(world: &World, plan: &Plan, channel: &Channel) -> Result<()> {
+    match &plan.gate {
         Gate::Open => Ok(()),
         Gate::Parent => {
             tell(channel, &FromChild::Ready)?;
             channel.await_go()
         }
         Gate::Fifo(fifo) => {
-            use std::os::fd::AsRawFd;
             let what = || "waiting for start".to_owned();
+            let first = 3 + plan.preserve_fds;
+            let kept = [fifo.as_fd(), world.procfs.as_fd(), channel.as_fd()];
+            // Whoever waits, perhaps for long, has nothing of the host's open.
+            close_all_but(first, kept).context(what)?;
             tell(channel, &FromChild::Ready)?;
             let path = format!("self/fd/{}", fifo.as_raw_fd());
             // Opening waits for the other end.
@@ -232,6 +253,20 @@ fn wait_at_gate(world: &World, gate: &Gate, channel: &Channel) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Closes every descriptor from `first` on but these. Their owners are not used again.
+fn close_all_but(first: u32, kept: [BorrowedFd<'_>; 3]) -> std::io::Result<()> {
+    let mut kept = kept.map(|fd| fd.as_raw_fd().unsigned_abs());
+    kept.sort_unstable();
+    let mut next = first;
+    for fd in kept {
+        if fd > next {
+            sys::close_between(next, fd - 1)?;
+        }
+        next = next.max(fd + 1);
+    }
+    sys::close_between(next, u32::MAX)
 }
 
 /// Gives the rights up and runs the program.

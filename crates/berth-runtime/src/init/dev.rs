@@ -32,14 +32,33 @@ pub(crate) struct Node {
     host: Option<OwnedFd>,
 }
 
+impl Node {
+    fn below_dev(&self) -> bool {
+        below_dev(&self.device)
+    }
+}
+
+fn below_dev(device: &Device) -> bool {
+    device.path.starts_with("/dev/")
+}
+
+/// Which nodes are the host's own, mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bind {
+    None,
+    /// `/dev` is filled by who may make nodes; the rest of the root is not.
+    OutsideDev,
+    All,
+}
+
 /// All nodes of a container: the default ones, then those asked for.
-pub(super) fn plan(asked: &[Device], bind: bool) -> Result<Vec<Node>> {
+pub(super) fn plan(asked: &[Device], bind: Bind) -> Result<Vec<Node>> {
     let mut devices = defaults::devices();
     for device in asked {
-        let below = device.path.strip_prefix("/dev/");
-        if !clean(&device.path) || below.is_none_or(str::is_empty) {
+        let named = !device.path.ends_with('/');
+        if !device.path.starts_with('/') || !clean(&device.path) || !named {
             return Err(Error::invalid(format!(
-                "device {:?}: not a clean path below /dev",
+                "device {:?}: not a clean absolute path",
                 device.path
             )));
         }
@@ -55,10 +74,10 @@ pub(super) fn plan(asked: &[Device], bind: bool) -> Result<Vec<Node>> {
     devices
         .into_iter()
         .map(|device| {
-            let host = if bind {
-                Some(host_node(&device)?)
-            } else {
-                None
+            let host = match bind {
+                Bind::None => None,
+                Bind::OutsideDev if below_dev(&device) => None,
+                Bind::OutsideDev | Bind::All => Some(host_node(&device)?),
             };
             Ok(Node { device, host })
         })
@@ -104,9 +123,8 @@ fn number(device: &Device) -> Result<(FileType, u64)> {
 pub(super) fn populate(dev: BorrowedFd<'_>, nodes: &[Node], console: bool) -> Result<()> {
     let what = || "populating /dev".to_owned();
     let root = RootFd::new(dev.try_clone_to_owned().context(what)?).context(what)?;
-    for node in nodes {
-        make(&root, node)
-            .map_err(|e| e.during(&format!("creating device node {:?}", node.device.path)))?;
+    for node in nodes.iter().filter(|node| node.below_dev()) {
+        make(&root, node, "/dev")?;
     }
     for (name, target) in LINKS {
         match symlinkat(target, &root, name) {
@@ -124,10 +142,22 @@ pub(super) fn populate(dev: BorrowedFd<'_>, nodes: &[Node], console: bool) -> Re
     Ok(())
 }
 
-fn make(root: &RootFd, node: &Node) -> Result<()> {
+/// Makes those that stand elsewhere in the root. The umask is nothing.
+pub(super) fn populate_elsewhere(root: &RootFd, nodes: &[Node]) -> Result<()> {
+    let mut nodes = nodes.iter().filter(|node| !node.below_dev());
+    nodes.try_for_each(|node| make(root, node, "/"))
+}
+
+fn make(root: &RootFd, node: &Node, at: &str) -> Result<()> {
+    make_node(root, node, at)
+        .map_err(|e| e.during(&format!("creating device node {:?}", node.device.path)))
+}
+
+/// Makes a node in the directory that is seen `at` that path.
+fn make_node(root: &RootFd, node: &Node, at: &str) -> Result<()> {
     let device = &node.device;
     let path: PathBuf = Path::new(&device.path)
-        .strip_prefix("/dev")
+        .strip_prefix(at)
         .context(String::new)?
         .into();
     let what = || "making it".to_owned();
@@ -183,15 +213,15 @@ mod tests {
     fn devices_asked_for_replace_default_ones() {
         let mut device = defaults::devices().remove(0);
         device.file_mode = Some(0o600);
-        let nodes = plan(&[device], false).unwrap();
+        let nodes = plan(&[device], Bind::None).unwrap();
         assert_eq!(nodes.len(), 6);
         assert_eq!(nodes[5].device.file_mode, Some(0o600));
-        for path in ["/etc/x", "/dev/../etc/x", "dev/x", "/dev/"] {
+        for path in ["/dev/../etc/x", "dev/x", "/dev/", "/"] {
             let device = Device {
                 path: path.into(),
                 ..defaults::devices().remove(0)
             };
-            assert!(plan(&[device], false).is_err(), "{path}");
+            assert!(plan(&[device], Bind::None).is_err(), "{path}");
         }
     }
 

@@ -145,6 +145,7 @@ fn climb(
     channel: &Channel,
 ) -> Result<Infallible> {
     child::begin(world, exec.bound_to_parent, plan.oom_score_adj, channel)?;
+    plan.scheduling.place()?;
     let unified = join.unified_procs.iter().filter(|_| join.into.is_none());
     for procs in join.procs.iter().chain(unified) {
         rustix::io::write(procs, b"0").context(|| "joining the cgroup".to_owned())?;

@@ -22,6 +22,7 @@ mod process;
 mod program;
 mod reaper;
 mod rootfs;
+mod scheduling;
 pub(crate) mod sysctl;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -97,6 +98,11 @@ pub(crate) struct Started {
 }
 
 impl Started {
+    /// Hears whether the program of a process that was let go is run.
+    pub fn hear_out(&mut self) -> Result<()> {
+        listen(self, &|| Ok(())).map(drop)
+    }
+
     /// A process that somebody else started for us, and whose program runs.
     pub fn elsewhere(pid: Pid, terminal: Option<OwnedFd>) -> Result<Self> {
         let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())

@@ -7,7 +7,7 @@ use berth_spec::oci::runtime::{Hooks, NamespaceKind, Spec};
 use berth_sys::mount;
 use rustix::fs::{CWD, Mode};
 
-use super::dev::{self, Node};
+use super::dev::{self, Bind, Node};
 use super::mounts::{self, Mapper, MountPlan, Source};
 use super::namespace::Namespaces;
 use super::options::root_propagation;
@@ -86,11 +86,15 @@ impl Plan {
         let own_dev = !mounts.iter().any(|m| {
             m.destination.trim_end_matches('/') == "/dev" && matches!(m.source, Source::Bind { .. })
         });
-        let mut nodes = dev::plan(&linux.devices, false)?;
+        let bind = match mapper.user {
+            Some(_) => Bind::OutsideDev,
+            None => Bind::None,
+        };
+        let mut nodes = dev::plan(&linux.devices, bind)?;
         if let Some(user) = mapper.user
             && !(own_dev && fill_dev(&mut mounts, &nodes, process.terminal, user)?)
         {
-            nodes = dev::plan(&linux.devices, true)?;
+            nodes = dev::plan(&linux.devices, Bind::All)?;
         }
         if !linux.rootfs_propagation.is_empty()
             && root_propagation(&linux.rootfs_propagation).is_none()

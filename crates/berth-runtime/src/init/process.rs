@@ -6,6 +6,7 @@ use berth_spec::oci::runtime::{Capabilities, ConsoleSize, Process, Rlimit};
 use berth_sys::seccomp::Instruction;
 use rustix::process::Resource;
 
+use super::scheduling::SchedulingPlan;
 use crate::capability::CapSet;
 use crate::defaults;
 use crate::error::{Error, Result};
@@ -38,6 +39,7 @@ pub(crate) struct ProcessPlan {
     pub terminal: bool,
     pub console_size: Option<ConsoleSize>,
     pub oom_score_adj: Option<i32>,
+    pub scheduling: SchedulingPlan,
 }
 
 /// The five sets of capabilities(7), as masks.
@@ -65,15 +67,6 @@ impl ProcessPlan {
         if !process.cwd.starts_with('/') {
             return Err(Error::invalid("Cwd must be an absolute path"));
         }
-        for (set, name) in [
-            (process.scheduler.is_some(), "scheduler"),
-            (process.io_priority.is_some(), "ioPriority"),
-            (process.exec_cpu_affinity.is_some(), "execCPUAffinity"),
-        ] {
-            if set {
-                return Err(Error::invalid(format!("process.{name} is not supported")));
-            }
-        }
         let user = &process.user;
         let mut ids = user.additional_gids.iter().chain([&user.uid, &user.gid]);
         if ids.any(|id| *id == u32::MAX) {
@@ -86,9 +79,9 @@ impl ProcessPlan {
         let variable = |name: &str| process.env.iter().rev().find_map(|v| v.strip_prefix(name));
         Ok(Self {
             args: strings(&process.args, "args")?,
-            env: strings(&process.env, "env")?,
+            env: strings(&environment(&process.env), "env")?,
             path: variable("PATH=").unwrap_or(defaults::PATH).to_owned(),
-            has_home: variable("HOME=").is_some(),
+            has_home: variable("HOME=").is_some_and(|home| !home.is_empty()),
             cwd: process.cwd.clone(),
             uid: user.uid,
             gid: user.gid,
@@ -101,8 +94,19 @@ impl ProcessPlan {
             terminal: process.terminal,
             console_size: process.console_size,
             oom_score_adj: process.oom_score_adj,
+            scheduling: SchedulingPlan::new(process)?,
         })
     }
+}
+
+/// The last of each name counts; a `HOME` of nothing is none.
+fn environment(asked: &[String]) -> Vec<String> {
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    let mut seen = std::collections::HashSet::new();
+    let last = asked.iter().rev().filter(|v| seen.insert(name(v)));
+    let mut kept: Vec<String> = last.filter(|v| *v != "HOME=").cloned().collect();
+    kept.reverse();
+    kept
 }
 
 fn strings(words: &[String], what: &str) -> Result<Vec<CString>> {
@@ -151,6 +155,12 @@ fn sets(
         inheritable: mask(&asked.inheritable),
         ambient: mask(&asked.ambient),
     };
+    let without = sets.ambient & !(sets.inheritable & sets.permitted);
+    for name in CapSet::from_bits(without).names() {
+        warnings.push(format!(
+            "can't raise ambient capability {name}: operation not permitted"
+        ));
+    }
     if !cut.is_empty() {
         warnings.push(format!(
             "capabilities that this process may not give are left out: {}",
@@ -269,6 +279,7 @@ mod tests {
         asked.env = vec!["PATH=/a".into(), "PATH=/b".into(), "HOME=/".into()];
         let plan = ProcessPlan::new(&asked, None, false, &mut Vec::new()).unwrap();
         assert_eq!(plan.path, "/b");
+        assert_eq!(plan.env, [c"PATH=/b".to_owned(), c"HOME=/".to_owned()]);
         assert!(plan.has_home);
         let plan = ProcessPlan::new(&process(), None, false, &mut Vec::new()).unwrap();
         assert_eq!(plan.path, defaults::PATH);

@@ -49,6 +49,7 @@ pub(super) fn build(plan: &mut Plan) -> Result<Tree> {
         dev::populate(dev.as_fd(), &plan.nodes, plan.process.terminal)?;
         tree.dev = Some(dev);
     }
+    dev::populate_elsewhere(&tree.root, &plan.nodes)?;
     if let Some((path, cwd)) = missing_cwd(&tree.root, &plan.process.cwd) {
         tree.root
             .mkdir_all(path, 0o755)

@@ -27,6 +27,11 @@ pub(super) fn check(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(Strin
     for (name, value) in &linux.sysctl {
         let path =
             path(name).ok_or_else(|| Error::invalid(format!("sysctl {name:?} is no name")))?;
+        if path == "kernel/hostname" {
+            return Err(Error::invalid(format!(
+                "sysctl {name:?} conflicts with the OCI field \"hostname\""
+            )));
+        }
         let kind = kind(&path).ok_or_else(|| {
             Error::invalid(format!(
                 "sysctl {name:?} is not in a separate kernel namespace"
@@ -68,7 +73,7 @@ fn path(name: &str) -> Option<String> {
 fn kind(path: &str) -> Option<NamespaceKind> {
     match path.split_once('/')? {
         ("net", _) => Some(NamespaceKind::Network),
-        ("kernel", "domainname" | "hostname") => Some(NamespaceKind::Uts),
+        ("kernel", "domainname") => Some(NamespaceKind::Uts),
         ("kernel", name) if IPC.contains(&name) => Some(NamespaceKind::Ipc),
         ("fs", name) if name.starts_with("mqueue/") => Some(NamespaceKind::Ipc),
         _ => None,

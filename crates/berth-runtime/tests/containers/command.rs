@@ -240,7 +240,7 @@ pub fn it_tells_of_itself(_: &Launcher) {
     let features: Value = serde_json::from_str(&place.good(&["features"])).unwrap();
     assert_eq!(features["linux"]["seccomp"]["enabled"], true);
     assert!(place.good(&["--version"]).contains("spec: 1."));
-    assert!(place.good(&["--help"]).contains("delete [--force]"));
+    assert!(place.good(&["--help"]).contains("   delete "));
     assert!(place.bad(&["spec"]).contains("config.json"));
     std::fs::remove_file(place.dir().join("config.json")).unwrap();
     place.good(&["spec"]);
@@ -356,4 +356,179 @@ fn remove_cgroups(name: &str) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// What a terminal program shows: `script` is one, and gives what it runs a terminal.
+pub fn without_a_console_socket_ours_shows_its_terminal(_: &Launcher) {
+    if !testkit::has_command("script") {
+        return testkit::skipped("no script");
+    }
+    let mut bundle = Bundle::new("tty; stty size; echo end; exit 6");
+    bundle.spec().process.as_mut().unwrap().terminal = true;
+    let place = Place::with(bundle);
+    // Its program, for `script` has its own /proc/self/exe.
+    let own = std::env::args_os().next().unwrap();
+    let own = Path::new(&own).canonicalize().unwrap();
+    let state = place.dir().join("state");
+    let line = format!(
+        "stty rows 33 cols 44; {} berth-runtime --root {} run c1",
+        own.display(),
+        state.display()
+    );
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .current_dir(place.dir())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("/dev/pts/0\r\n33 44\r\nend"), "{shown:?}");
+    assert_eq!(output.status.code(), Some(6));
+    // Whoever goes away cannot show it.
+    let refused = place.bad(&["run", "--detach", "c1"]);
+    assert!(
+        refused.contains("without setting console socket"),
+        "{refused}"
+    );
+}
+
+pub fn events_are_told(_: &Launcher) {
+    use std::io::BufRead;
+    let place = Place::new("echo started; exec sleep 1000");
+    create(&place, &[]);
+    place.good(&["start", "c1"]);
+    let line = place.good(&["events", "--stats", "c1"]);
+    assert!(
+        line.starts_with(r#"{"type":"stats","id":"c1","data":{"#),
+        "{line}"
+    );
+    let event: Value = serde_json::from_str(&line).unwrap();
+    assert!(event["data"]["memory"]["usage"]["usage"].as_u64().unwrap() > 0);
+    let mut told = place
+        .command(&["events", "--interval", "50ms", "c1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufReader::new(told.stdout.take().unwrap()).lines();
+    for _ in 0..2 {
+        assert!(lines.next().unwrap().unwrap().contains("stats"));
+    }
+    place.good(&["kill", "c1", "KILL"]);
+    assert!(told.wait().unwrap().success());
+    assert!(place.bad(&["events", "c1"]).contains("is not running"));
+    assert!(
+        place
+            .bad(&["events", "--interval", "0s", "c1"])
+            .contains("greater than 0")
+    );
+}
+
+pub fn nothing_of_the_host_is_open_while_it_waits(_: &Launcher) {
+    use std::os::fd::AsRawFd;
+    let place = Place::new("true");
+    // One that the caller forgot to close.
+    let left = std::fs::File::open("/etc/passwd").unwrap();
+    rustix::io::fcntl_setfd(&left, rustix::io::FdFlags::empty()).unwrap();
+    create(&place, &[]);
+    drop(left);
+    let pid = std::fs::read_to_string(place.dir().join("pid")).unwrap();
+    let open: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .parse::<i32>()
+                .unwrap()
+                > 2
+        })
+        .map(|path| std::fs::read_link(path).unwrap().display().to_string())
+        .collect();
+    let known = |target: &str| {
+        target.ends_with("/exec.fifo") || target == "/" || target.starts_with("socket:")
+    };
+    assert!(open.iter().all(|target| known(target)), "{open:?}");
+    assert!(std::io::stdin().as_raw_fd() == 0);
+}
+
+pub fn hooks_and_programs_have_their_environment(_: &Launcher) {
+    let mut bundle = Bundle::new("env | grep -c ONE; echo $ONE $HOME");
+    std::fs::write(
+        bundle.root.join("hook"),
+        "#!/bin/sh -ue\ntest $ONE = two; test -n $HOME; test -z ${OUTER-}\n",
+    )
+    .unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bundle.root.join("hook"), executable).unwrap();
+    let process = bundle.spec().process.as_mut().unwrap();
+    process
+        .env
+        .extend(["ONE=x", "HOME=", "ONE=two"].map(str::to_owned));
+    let hook = |path: &str, args: &[&str]| berth_spec::oci::runtime::Hook {
+        path: path.into(),
+        args: args.iter().map(|a| (*a).to_owned()).collect(),
+        ..Default::default()
+    };
+    bundle.spec().hooks = Some(berth_spec::oci::runtime::Hooks {
+        prestart: vec![hook("/bin/sh", &["sh", "-c", "test $OUTER = yes"])],
+        start_container: vec![hook("/hook", &[])],
+        ..Default::default()
+    });
+    let place = Place::with(bundle);
+    let output = place
+        .command(&["run", "c1"])
+        .env("OUTER", "yes")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "1\ntwo /root\n",
+        "{errors}"
+    );
+
+    // What fails after it was let go is told by who let it go.
+    let mut bundle = Bundle::new("true");
+    bundle.spec().hooks = Some(berth_spec::oci::runtime::Hooks {
+        start_container: vec![hook("/bin/busybox", &["cat", "/nosuchfile"])],
+        ..Default::default()
+    });
+    let errors = Place::with(bundle).bad(&["run", "c1"]);
+    assert!(errors.contains("startContainer hook #0"), "{errors}");
+    assert!(errors.contains("can't open '/nosuchfile'"), "{errors}");
+}
+
+pub fn codes_and_texts_are_runcs(_: &Launcher) {
+    let place = Place::new("exec sleep 1000");
+    create(&place, &[]);
+    place.good(&["start", "c1"]);
+    let failed = place.output(&["exec", "--pid-file", "/no/such/dir", "c1", "true"]);
+    assert_eq!(failed.status.code(), Some(255));
+    place.good(&["pause", "c1"]);
+    assert_eq!(
+        place.output(&["exec", "c1", "true"]).status.code(),
+        Some(255)
+    );
+    place.good(&["resume", "c1"]);
+    assert!(
+        place
+            .bad(&["foo", "-h"])
+            .contains("No help topic for 'foo'")
+    );
+    let page = place.good(&["delete", "-h"]);
+    assert!(page.starts_with("NAME:\n   runc delete - "), "{page}");
+    assert!(place.bad(&["checkpoint", "c1"]).contains("criu"));
+    let output = place.output(&["--debug", "exec", "c1", "true"]);
+    // The log has them, for there is one; standard error is the program's.
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let log = std::fs::read_to_string(place.dir().join("log")).unwrap();
+    assert!(log.contains(r#""level":"debug""#), "{log}");
+    // The last one counts, and one of a host's own name has to be asked for by its field.
+    let mut bundle = Bundle::new("true");
+    let linux = bundle.spec().linux.as_mut().unwrap();
+    linux.sysctl.insert("kernel.hostname".into(), "x".into());
+    let errors = Place::with(bundle).bad(&["run", "c2"]);
+    assert!(errors.contains("conflicts with"), "{errors}");
 }

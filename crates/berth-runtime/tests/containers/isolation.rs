@@ -414,3 +414,43 @@ pub fn keyrings_are_its_own(launcher: &Launcher) {
     let inside = serials(&bundle.output(launcher));
     assert!(inside.difference(&before).next().is_some(), "{inside:?}");
 }
+
+pub fn devices_may_stand_elsewhere(launcher: &Launcher) {
+    use berth_spec::oci::runtime::{Device, DeviceKind};
+    let mut bundle = Bundle::new(
+        "ls -l /some/where/null | cut -c1-10; echo x > /some/where/null; ls /dev | grep -c where",
+    );
+    bundle.spec().linux.as_mut().unwrap().devices.push(Device {
+        path: "/some/where/null".into(),
+        kind: DeviceKind::Char,
+        major: 1,
+        minor: 3,
+        ..Device::default()
+    });
+    let (out, errors, _) = bundle.run(launcher);
+    assert_eq!(out, "crw-rw-rw-\n0\n", "{errors}");
+}
+
+pub fn scheduling_is_as_asked(launcher: &Launcher) {
+    use berth_spec::oci::runtime::{IoPriority, Scheduler};
+    let mut bundle = Bundle::new("cut -d' ' -f19 /proc/self/stat; ionice -p $$");
+    let process = bundle.spec().process.as_mut().unwrap();
+    process.scheduler = Some(Scheduler {
+        policy: "SCHED_BATCH".into(),
+        nice: 7,
+        ..Scheduler::default()
+    });
+    process.io_priority = Some(IoPriority {
+        class: "IOPRIO_CLASS_BE".into(),
+        priority: 6,
+    });
+    assert_eq!(bundle.output(launcher), "7\nbest-effort: prio 6\n");
+    let mut bundle = Bundle::new("true");
+    let process = bundle.spec().process.as_mut().unwrap();
+    process.scheduler = Some(Scheduler {
+        policy: "SCHED_WHATEVER".into(),
+        ..Scheduler::default()
+    });
+    let error = bundle.refusal(launcher).to_string();
+    assert!(error.contains("SCHED_WHATEVER"), "{error}");
+}

@@ -91,6 +91,8 @@ const TESTS: &[Test] = tests! {
         namespaces_of_others_are_joined,
         the_hosts_namespaces_are_shared,
         keyrings_are_its_own,
+        devices_may_stand_elsewhere,
+        scheduling_is_as_asked,
     },
     users::{
         a_given_one_is_joined,
@@ -108,6 +110,11 @@ const TESTS: &[Test] = tests! {
         a_terminal_goes_to_the_console_socket,
         it_tells_of_itself,
         podman_can_use_it,
+        without_a_console_socket_ours_shows_its_terminal,
+        events_are_told,
+        nothing_of_the_host_is_open_while_it_waits,
+        hooks_and_programs_have_their_environment,
+        codes_and_texts_are_runcs,
     },
     hostile::{
         links_instead_of_mount_points,

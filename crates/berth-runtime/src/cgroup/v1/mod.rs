@@ -159,7 +159,7 @@ impl Group {
     ) -> Result<()> {
         if !resources.unified.is_empty() {
             return Err(Error::Invalid(
-                "unified resources were asked for, but this machine has cgroup v1".to_owned(),
+                "invalid configuration: unified resources were asked for, but this machine has cgroup v1".to_owned(),
             ));
         }
         let has = |controller: &'static str, file: &str| {
