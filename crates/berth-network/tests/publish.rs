@@ -257,3 +257,89 @@ fn a_namespace_of_a_user_namespace_is_a_sandbox_like_others() {
     world.networks().release(sandbox.id()).unwrap();
     assert!(world.networks().find_sandbox(sandbox.id()).is_err());
 }
+
+/// CRC-32C (Castagnoli), which RFC 9260 asks for.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
+}
+
+/// An SCTP packet with one chunk of an association's beginning: INIT (1) or INIT ACK (2).
+fn sctp(from: u16, to: u16, tag: u32, chunk: u8) -> Vec<u8> {
+    let mut packet = [from.to_be_bytes(), to.to_be_bytes()].concat();
+    packet.extend_from_slice(&tag.to_be_bytes());
+    packet.extend_from_slice(&[0; 4]);
+    packet.extend_from_slice(&[chunk, 0, 0, 20]);
+    // Its own tag, window, streams each way, first number.
+    for word in [7u32, 65_536, 0x0001_0001, 1] {
+        packet.extend_from_slice(&word.to_be_bytes());
+    }
+    let sum = crc32c(&packet);
+    packet[8..12].copy_from_slice(&sum.to_le_bytes());
+    packet
+}
+
+/// The ports and the chunk of an IPv4 packet whose sum is right.
+fn read_sctp(packet: &[u8]) -> (u16, u16, u8) {
+    let header = usize::from(packet[0] & 15) * 4;
+    let mut packet = packet[header..].to_vec();
+    let sum = u32::from_le_bytes(packet[8..12].try_into().unwrap());
+    packet[8..12].fill(0);
+    assert_eq!(
+        crc32c(&packet),
+        sum,
+        "the sum is that of the packet as it came"
+    );
+    let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    (port(0), port(2), packet[12])
+}
+
+fn raw_sctp() -> UdpSocket {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::RAW,
+        Some(rustix::net::ipproto::SCTP),
+    );
+    let socket = UdpSocket::from(socket.unwrap());
+    let patience = Duration::from_secs(10);
+    socket.set_read_timeout(Some(patience)).unwrap();
+    socket
+}
+
+/// Packets are made by hand, since not every kernel that forwards SCTP speaks it.
+#[test]
+fn sctp_is_led_there_and_back() {
+    let world = World::new();
+    let mut binding = tcp(7, None, HostPort::Any);
+    binding.protocol = Protocol::Sctp;
+    let (server, at) = world.member("server", vec![binding]);
+    let [port] = at.ports[..] else {
+        panic!("a container with IPv4 alone has it on IPv4 alone: {at:?}");
+    };
+    assert_eq!(port.host_ip, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let neighbour = Neighbour::new(&world);
+    let inside = world::within(server.netns(), raw_sctp);
+    let outside = world::within(std::os::fd::AsFd::as_fd(&neighbour), raw_sctp);
+    let mut bytes = [0; 256];
+    outside
+        .send_to(&sctp(4000, port.host_port, 0, 1), (neighbour.host, 0))
+        .unwrap();
+    let (len, _) = inside.recv_from(&mut bytes).unwrap();
+    assert_eq!(read_sctp(&bytes[..len]), (4000, 7, 1));
+    inside
+        .send_to(&sctp(7, 4000, 7, 2), (neighbour.own, 0))
+        .unwrap();
+    let (len, _) = outside.recv_from(&mut bytes).unwrap();
+    assert_eq!(read_sctp(&bytes[..len]), (port.host_port, 4000, 2));
+    // On an IPv6 address there is nobody to carry it across.
+    let mut binding = tcp(7, Some("::1"), HostPort::Any);
+    binding.protocol = Protocol::Sctp;
+    let refused = world.networks().publish(&at.id, &[binding]);
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+}
