@@ -14,6 +14,9 @@ use super::state::{Directory, Saved};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 
+/// SIGKILL.
+const KILL_ALL: i32 = 9;
+
 const KILL: &[Flag] = &[(&["all", "a"], false)];
 const DELETE: &[Flag] = &[(&["force", "f"], false)];
 
@@ -26,7 +29,8 @@ const SIGNALS: [&str; 31] = [
 
 /// A signal by number or name.
 fn signal(text: &str) -> Result<i32> {
-    if let Ok(number @ 1..=64) = text.parse() {
+    // None is whether it could be sent.
+    if let Ok(number @ 0..=64) = text.parse() {
         return Ok(number);
     }
     let upper = text.to_ascii_uppercase();
@@ -55,10 +59,19 @@ pub(super) fn kill(global: &Global, arguments: impl Iterator<Item = OsString>) -
     let directory = Directory::of(&global.root, given.id()?);
     let signal = signal(given.words.get(1).map_or("SIGTERM", String::as_str))?;
     let saved = directory.load()?;
-    if given.on("all") {
-        let named = rustix::process::Signal::from_named_raw(signal)
-            .ok_or_else(|| Error::invalid("--all takes named signals"))?;
+    // Nobody's end ends the others where they have no PID namespace of their own.
+    let shared = signal == KILL_ALL && !saved.own_pids();
+    if given.on("all") || shared {
+        let Some(named) = rustix::process::Signal::from_named_raw(signal) else {
+            return match signal {
+                0 => Ok(ExitCode::SUCCESS),
+                _ => Err(Error::invalid("--all takes named signals")),
+            };
+        };
         let cgroup = saved.open_cgroup()?;
+        if saved.pidfd().is_none() && cgroup.pids().is_ok_and(|pids| pids.is_empty()) && shared {
+            return Err(Error::gone("container not running"));
+        }
         cgroup
             .signal_all(named)
             .map_err(|e| Error::internal(e.to_string()))?;
@@ -178,7 +191,8 @@ mod tests {
         for (text, number) in good {
             assert_eq!(signal(text).unwrap(), number, "{text}");
         }
-        for text in ["0", "65", "SIGNO", "", "RTMIN+40"] {
+        assert_eq!(signal("0").unwrap(), 0);
+        for text in ["-1", "65", "SIGNO", "", "RTMIN+40"] {
             assert!(signal(text).is_err(), "{text}");
         }
     }

@@ -77,8 +77,9 @@ fn dispatch(arguments: Vec<OsString>, asked: &mut Option<String>) -> Result<Exit
     let given = Given::parse(arguments.into_iter(), GLOBAL, true)?;
     if let Some(path) = given.value("log") {
         let json = given.value("log-format") == Some("json");
-        // It is set once, here.
-        let _ = LOG.set((PathBuf::from(path), json));
+        // It is set once, here; the working directory may be another when it is written.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        let _ = LOG.set((path, json));
     }
     // As is this.
     let _ = DEBUG.set(given.on("debug"));

@@ -1,10 +1,13 @@
 //! `state`, `list`, `ps`, `spec` and `features`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use berth_spec::oci::runtime::{OCI_VERSION, Status};
+use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 
 use super::Global;
@@ -22,22 +25,41 @@ fn word(status: Status) -> String {
     format!("{status:?}").to_lowercase()
 }
 
-fn describe(saved: &Saved, status: Status) -> serde_json::Value {
-    let root = saved.spec.root.as_ref().map_or("", |r| r.path.as_str());
-    json!({
-        "ociVersion": saved.spec.oci_version,
-        "id": saved.id,
-        "pid": if status == Status::Stopped { 0 } else { saved.pid },
-        "status": word(status),
-        "bundle": saved.bundle,
-        "rootfs": saved.bundle.join(root),
-        "created": saved.created,
-        "annotations": saved.spec.annotations,
-        "owner": "",
-    })
+/// A container as `state` and `list` tell it, in runc's order.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Described<'a> {
+    oci_version: &'a str,
+    id: &'a str,
+    pid: i32,
+    status: String,
+    bundle: &'a Path,
+    rootfs: PathBuf,
+    created: Timestamp,
+    annotations: &'a BTreeMap<String, String>,
+    owner: &'a str,
 }
 
-fn print(value: &serde_json::Value) -> Result<()> {
+fn describe(saved: &Saved, status: Status) -> Described<'_> {
+    let root = saved.spec.root.as_ref().map_or("", |r| r.path.as_str());
+    Described {
+        oci_version: &saved.spec.oci_version,
+        id: &saved.id,
+        pid: if status == Status::Stopped {
+            0
+        } else {
+            saved.pid
+        },
+        status: word(status),
+        bundle: &saved.bundle,
+        rootfs: saved.bundle.join(root),
+        created: saved.created,
+        annotations: &saved.spec.annotations,
+        owner: "",
+    }
+}
+
+fn print(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).context(|| "answer".to_owned())?;
     println!("{text}");
     Ok(())
@@ -69,7 +91,8 @@ pub(super) fn list(global: &Global, arguments: impl Iterator<Item = OsString>) -
                 .iter()
                 .map(|(s, status)| describe(s, *status))
                 .collect();
-            println!("{}", serde_json::Value::from(described));
+            let text = serde_json::to_string(&described).context(|| "list".to_owned())?;
+            println!("{text}");
         }
         "table" => {
             let mut rows =

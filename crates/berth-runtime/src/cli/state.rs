@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use berth_spec::oci::runtime::{Spec, Status};
+use berth_spec::oci::runtime::{Namespace, NamespaceKind, Spec, Status};
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -146,6 +146,14 @@ impl Saved {
             let after = text.rsplit_once(')').map_or("", |(_, rest)| rest);
             matches!(after.trim_start().chars().next(), Some('Z' | 'X'))
         })
+    }
+
+    /// Whether it has a PID namespace of its own, with whose first process all others end.
+    pub fn own_pids(&self) -> bool {
+        let linux = self.spec.linux.as_ref();
+        let namespaces = linux.map_or(&[][..], |l| &l.namespaces);
+        let own = |n: &Namespace| n.kind == NamespaceKind::Pid && n.path.is_empty();
+        namespaces.iter().any(own)
     }
 
     pub fn open_cgroup(&self) -> Result<Cgroup> {

@@ -237,7 +237,7 @@ pub(super) fn place(root: &RootFd, plan: &MountPlan) -> Result<OwnedFd> {
         && FileType::from_raw_mode(stat.st_mode) != FileType::Directory
     {
         return Err(Error::invalid(format!(
-            "{}: it must be an ordinary directory",
+            "{}: it must be mounted on ordinary directory",
             what()
         )));
     }
@@ -389,7 +389,12 @@ mod tests {
         mount.destination = "/proc".into();
         let planned = plan(&mount).unwrap();
         let error = place(&root, &planned).unwrap_err();
-        assert!(error.to_string().contains("ordinary directory"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("must be mounted on ordinary directory"),
+            "{error}"
+        );
         // Nor is anything but a procfs mounted at /proc.
         std::fs::remove_file(temp.path().join("proc")).unwrap();
         for destination in ["/proc", "//proc/.", "/proc/"] {

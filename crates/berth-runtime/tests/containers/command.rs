@@ -525,10 +525,37 @@ pub fn codes_and_texts_are_runcs(_: &Launcher) {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     let log = std::fs::read_to_string(place.dir().join("log")).unwrap();
     assert!(log.contains(r#""level":"debug""#), "{log}");
+    let list = place.good(&["list", "--format", "json"]);
+    assert!(list.starts_with(r#"[{"ociVersion":""#), "{list}");
+    // A signal of nothing asks whether there is somebody.
+    place.good(&["kill", "c1", "0"]);
     // The last one counts, and one of a host's own name has to be asked for by its field.
     let mut bundle = Bundle::new("true");
     let linux = bundle.spec().linux.as_mut().unwrap();
     linux.sysctl.insert("kernel.hostname".into(), "x".into());
     let errors = Place::with(bundle).bad(&["run", "c2"]);
     assert!(errors.contains("conflicts with"), "{errors}");
+}
+
+pub fn without_pids_of_its_own_all_are_killed(_: &Launcher) {
+    use berth_spec::oci::runtime::NamespaceKind;
+    let mut bundle = Bundle::new("sleep 98761 & sleep 98762 & echo ready; wait");
+    let linux = bundle.spec().linux.as_mut().unwrap();
+    linux.namespaces.retain(|n| n.kind != NamespaceKind::Pid);
+    let place = Place::with(bundle);
+    create(&place, &[]);
+    place.good(&["start", "c1"]);
+    let asleep = || {
+        let of = |seconds| testkit::proc::with_arguments(&["sleep", seconds]).len();
+        of("98761") + of("98762")
+    };
+    testkit::wait::until("both to sleep", || (asleep() == 2).then_some(()));
+    place.good(&["kill", "c1", "KILL"]);
+    testkit::wait::until("all to end", || (asleep() == 0).then_some(()));
+    place.await_status("stopped");
+    assert!(
+        place
+            .bad(&["kill", "c1", "KILL"])
+            .contains("container not running")
+    );
 }

@@ -115,6 +115,7 @@ const TESTS: &[Test] = tests! {
         nothing_of_the_host_is_open_while_it_waits,
         hooks_and_programs_have_their_environment,
         codes_and_texts_are_runcs,
+        without_pids_of_its_own_all_are_killed,
     },
     hostile::{
         links_instead_of_mount_points,
