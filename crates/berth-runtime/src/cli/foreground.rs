@@ -67,9 +67,8 @@ impl Foreground {
                 shown.carry(input);
             }
             while let Some(signal) = self.signals.next() {
-                match (signal, &terminal) {
-                    (RESIZED, Some(shown)) => shown.resize(),
-                    _ => {}
+                if let (RESIZED, Some(shown)) = (signal, &terminal) {
+                    shown.resize();
                 }
                 if signal != CHILD {
                     // It may have ended this moment.
