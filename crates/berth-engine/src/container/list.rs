@@ -1,6 +1,6 @@
 //! list: a line for each container.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use berth_spec::docker::ContainerSummary;
@@ -52,29 +52,58 @@ pub async fn list(engine: &Engine, options: ListOptions) -> Result<Vec<Container
     filters.allow(&FILTERS)?;
     let chosen = Chosen::of(engine, filters).await?;
     let all = options.all || options.limit > 0 || filters.has("status") || filters.has("exited");
-    let mut records: Vec<Record> = engine
-        .0
-        .containers
-        .all()
-        .iter()
-        .map(|c| c.snapshot())
-        .filter(|r| all || r.life.status.running())
-        .filter(|r| chosen.take(engine, r))
-        .collect();
-    records.sort_by(|a, b| b.created.cmp(&a.created).then(a.id.cmp(&b.id)));
-    if options.limit > 0 {
-        records.truncate(options.limit);
+    // Records are looked at where they are: many, and large.
+    let mut found: Vec<(Timestamp, Arc<Container>)> = Vec::new();
+    for container in engine.0.containers.all() {
+        let created = container.read(|r| {
+            let wanted = (all || r.life.status.running()) && chosen.take(engine, r);
+            wanted.then_some(r.created)
+        });
+        found.extend(created.map(|at| (at, container)));
     }
-    let mut lines = Vec::with_capacity(records.len());
-    for record in &records {
-        let mut line = summary(engine, record).await;
+    found.sort_by(|(a, one), (b, two)| b.cmp(a).then(one.id.cmp(&two.id)));
+    if options.limit > 0 {
+        found.truncate(options.limit);
+    }
+    let names = found
+        .iter()
+        .map(|(_, c)| c.read(|r| r.config.image.clone()));
+    let images = ImageNames::look_up(engine, names.collect()).await?;
+    let mut lines = Vec::with_capacity(found.len());
+    for (_, container) in &found {
+        let mut line = container.read(|r| summary(engine, r, &images));
         if options.size {
-            let (rw, root) = sizes(engine, record).await?;
+            let (rw, root) = sizes(engine, &container.snapshot()).await?;
             (line.size_rw, line.size_root_fs) = (Some(rw), Some(root));
         }
         lines.push(line);
     }
     Ok(lines)
+}
+
+/// What names of images stand for now.
+struct ImageNames(BTreeMap<String, String>);
+
+impl ImageNames {
+    async fn look_up(engine: &Engine, names: BTreeSet<String>) -> Result<Self> {
+        let store = engine.0.store.clone();
+        blocking(move || {
+            let resolve = |name: String| {
+                let image = store.images().resolve(&name).ok()?;
+                Some((name, image.id.to_string()))
+            };
+            Ok::<_, Error>(Self(names.into_iter().filter_map(resolve).collect()))
+        })
+        .await
+    }
+
+    /// The name a container was made from, as long as that still names its image; else the image's ID.
+    fn of(&self, record: &Record) -> String {
+        match self.0.get(&record.config.image) {
+            Some(id) if *id == record.image => record.config.image.clone(),
+            _ => record.image.clone(),
+        }
+    }
 }
 
 /// The filters, with what they name looked up.
@@ -142,7 +171,8 @@ impl<'a> Chosen<'a> {
                 let pattern = pattern.trim_start_matches('/');
                 matches_name(pattern, &record.name)
             });
-        let labels = record.config.labels.clone().unwrap_or_default();
+        let none = BTreeMap::new();
+        let labels = record.config.labels.as_ref().unwrap_or(&none);
         let id = !filters.has("id")
             || filters
                 .get("id")
@@ -154,7 +184,7 @@ impl<'a> Chosen<'a> {
             && (self.exited.is_empty()
                 || (life.status == Status::Exited && self.exited.contains(&life.exit_code)))
             && filters.exact("health", health(record))
-            && filters.labels(&labels)
+            && filters.labels(labels)
             && self.before.is_none_or(|before| record.created < before)
             && self.since.is_none_or(|since| record.created > since)
             && self
@@ -273,11 +303,11 @@ fn health(record: &Record) -> &str {
 }
 
 /// The line of a container.
-pub(crate) async fn summary(engine: &Engine, record: &Record) -> ContainerSummary {
+fn summary(engine: &Engine, record: &Record, images: &ImageNames) -> ContainerSummary {
     ContainerSummary {
         id: record.id.clone(),
         names: vec![format!("/{}", record.name)],
-        image: image_name(engine, record).await,
+        image: images.of(record),
         image_id: record.image.clone(),
         command: command(record),
         created: record.created.as_second(),
@@ -294,22 +324,6 @@ pub(crate) async fn summary(engine: &Engine, record: &Record) -> ContainerSummar
         },
         mounts: mounts(engine, &record.mounts),
         ..ContainerSummary::default()
-    }
-}
-
-/// The name it was made from, as long as that still names its image; else the image's ID.
-async fn image_name(engine: &Engine, record: &Record) -> String {
-    let (store, name, id) = (
-        engine.0.store.clone(),
-        record.config.image.clone(),
-        record.image.clone(),
-    );
-    let asked = name.clone();
-    let same =
-        blocking(move || Ok::<_, Error>(store.images().resolve(&asked)?.id.to_string() == id));
-    match same.await {
-        Ok(true) => name,
-        _ => record.image.clone(),
     }
 }
 

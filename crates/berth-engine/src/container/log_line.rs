@@ -72,7 +72,8 @@ impl<'l> LogLine<'l> {
         self.time.parse().ok()
     }
 
-    fn nanos(&self) -> Option<i128> {
+    /// Nanoseconds since the epoch.
+    pub fn nanos(&self) -> Option<i128> {
         self.time().map(Timestamp::as_nanosecond)
     }
 

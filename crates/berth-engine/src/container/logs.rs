@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::log_line::{LINE_MAX, LogLine};
 use super::record::Container;
-use super::{log_driver, log_file};
+use super::{log_driver, log_file, log_seek};
 use crate::crossing::blocking;
 use crate::readiness::readable;
 use crate::{ByteStream, Engine, Error, Result};
@@ -145,7 +145,11 @@ impl LogReader {
         match self.options.tail {
             Some(0) => {}
             Some(lines) => seek_tail(&mut files, lines, &self.options)?,
-            None => {}
+            None => {
+                if let Some(since) = self.options.since {
+                    log_seek::to_time(&mut files, since)?;
+                }
+            }
         }
         if self.options.tail == Some(0) {
             if let Some(mut last) = files.pop_back() {
