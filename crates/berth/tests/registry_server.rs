@@ -136,3 +136,92 @@ fn whoever_logs_in_may_push_and_a_cache_brings_it_elsewhere() {
     drop(registry);
     two.ok(&["pull", &cached]);
 }
+
+/// One request over a connection of its own: the status, and what came after it.
+fn ask(host: &str, method: &str, path: &str, body: &[u8]) -> std::io::Result<(u16, Vec<u8>)> {
+    use std::io::{Error, Read, Write};
+    let mut stream = std::net::TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(testkit::wait::DEADLINE))?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n");
+    let status = std::str::from_utf8(answer.get(9..12).unwrap_or_default())
+        .ok()
+        .and_then(|s| s.parse().ok());
+    match (status, end) {
+        (Some(status), Some(end)) => Ok((status, answer.split_off(end + 4))),
+        _ => Err(Error::other("no answer")),
+    }
+}
+
+/// Pushes one image after the other until `enough`; the digests of what was answered with 201.
+fn push_until(
+    host: &str,
+    pusher: usize,
+    enough: &std::sync::atomic::AtomicBool,
+    count: &std::sync::atomic::AtomicUsize,
+) -> Vec<(String, String)> {
+    use berth_store::hash::sha256;
+    use std::sync::atomic::Ordering;
+    let mut acknowledged = Vec::new();
+    let mut number = 0usize;
+    while !enough.load(Ordering::SeqCst) {
+        number += 1;
+        let blob = format!("{pusher}-{number} ").repeat(20_000);
+        let digest = sha256(blob.as_bytes()).to_string();
+        let path = format!("/v2/p{pusher}/blobs/uploads/?digest={digest}");
+        if !matches!(ask(host, "POST", &path, blob.as_bytes()), Ok((201, _))) {
+            continue;
+        }
+        acknowledged.push(("blobs".to_owned(), digest.clone()));
+        count.fetch_add(1, Ordering::SeqCst);
+        let size = blob.len();
+        let entry = format!(r#"{{"mediaType":"a/b","digest":"{digest}","size":{size}}}"#);
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{entry},"layers":[{entry}]}}"#);
+        let path = format!("/v2/p{pusher}/manifests/t{number}");
+        if matches!(ask(host, "PUT", &path, manifest.as_bytes()), Ok((201, _))) {
+            let digest = sha256(manifest.as_bytes()).to_string();
+            acknowledged.push(("manifests".to_owned(), digest));
+        }
+    }
+    acknowledged
+}
+
+#[test]
+fn what_was_acknowledged_survives_every_kill() {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    let mut registry = Served::start(BERTH, &["--log-level", "warn"]);
+    let host = registry.host().to_owned();
+    let (enough, count) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let pushers: Vec<_> = (0..3)
+            .map(|pusher| {
+                let (host, enough, count) = (&host, &enough, &count);
+                scope.spawn(move || push_until(host, pusher, enough, count))
+            })
+            .collect();
+        for _ in 0..20 {
+            let before = count.load(Ordering::SeqCst);
+            testkit::wait::until("pushes go on", || {
+                (count.load(Ordering::SeqCst) > before + 3).then_some(())
+            });
+            registry.kill();
+            registry.launch();
+        }
+        enough.store(true, Ordering::SeqCst);
+        for (pusher, pushed) in pushers.into_iter().enumerate() {
+            for (kind, digest) in pushed.join().expect("a pusher") {
+                let path = format!("/v2/p{pusher}/{kind}/{digest}");
+                let (status, body) = ask(&host, "GET", &path, b"").expect("an answer");
+                assert_eq!(status, 200, "{path} was acknowledged");
+                assert_eq!(berth_store::hash::sha256(&body).to_string(), digest);
+            }
+        }
+    });
+}
