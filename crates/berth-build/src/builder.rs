@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 
 use berth_distribution::Client;
-use berth_store::Store;
+use berth_store::{Budget, Store};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,8 @@ pub struct BuilderOptions {
     pub executor: Arc<dyn Executor>,
     /// What the host hands to `RUN` steps without leaving a trace in the image.
     pub host: HostAccess,
+    /// How much room the cache may take beyond what images have too.
+    pub cache: Budget,
     /// The program for git contexts; empty for `git` along the engine's `PATH`.
     pub git: PathBuf,
 }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use berth_spec::Digest;
-use berth_store::{Lease, Store};
+use berth_store::{Budget, Lease, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -13,8 +13,6 @@ use crate::Result;
 const SCOPE: &str = "build-cache";
 /// Records kept; the longest unused go first.
 const RECORDS_MAX: usize = 10_000;
-/// Bytes of layers kept that no image has; likewise.
-const BYTES_MAX: u64 = 20 << 30;
 
 /// What an instruction gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,12 +109,17 @@ impl Cache {
     }
 
     /// Forgets what goes beyond the bounds: the longest unused first, and of what takes room only
-    /// what no image has, since the rest costs nothing.
-    pub(crate) fn trim(&self) -> Result<()> {
-        self.trim_to(RECORDS_MAX, BYTES_MAX)
+    /// what no image has, since the rest costs nothing. What that frees is free when it returns.
+    pub(crate) fn trim(&self, budget: &Budget) -> Result<()> {
+        let free = self.store.free_space()?;
+        if self.trim_to(RECORDS_MAX, |used| budget.surplus(used, free))? {
+            self.store.collect()?;
+        }
+        Ok(())
     }
 
-    fn trim_to(&self, records: usize, bytes: u64) -> Result<()> {
+    /// `surplus` says how many of so many bytes have to go. Whether some went.
+    fn trim_to(&self, records: usize, surplus: impl Fn(u64) -> u64) -> Result<bool> {
         let all = self.records()?;
         let in_images = self.in_images()?;
         let mut sizes = HashMap::new();
@@ -127,7 +130,8 @@ impl Cache {
                 sizes.insert(layer.clone(), found.bytes);
             }
         }
-        let mut total: u64 = sizes.values().sum();
+        let mut over = surplus(sizes.values().sum());
+        let mut freed = false;
         let mut surplus = all.len().saturating_sub(records);
         for (key, outcome) in &all {
             let size = outcome
@@ -135,16 +139,18 @@ impl Cache {
                 .as_ref()
                 .and_then(|layer| sizes.get(layer))
                 .copied();
-            if surplus == 0 && (total <= bytes || size.is_none()) {
+            if surplus == 0 && (over == 0 || size.is_none()) {
                 continue;
             }
             self.store.records().remove(SCOPE, key)?;
             surplus = surplus.saturating_sub(1);
             if let Some(layer) = &outcome.layer {
-                total -= sizes.remove(layer).unwrap_or(0);
+                let bytes = sizes.remove(layer).unwrap_or(0);
+                over = over.saturating_sub(bytes);
+                freed |= bytes > 0;
             }
         }
-        Ok(())
+        Ok(freed)
     }
 
     /// Forgets records: all, or those whose layer no image has. Answers their keys.
@@ -229,13 +235,19 @@ mod tests {
         assert_eq!(usage.len(), 2);
         assert!(!usage[0].shared && usage[0].size >= 100_000);
         let keys = || store.records().keys(SCOPE).unwrap();
-        cache.trim_to(10, 10 << 20).unwrap();
+        cache
+            .trim_to(10, |used| used.saturating_sub(10 << 20))
+            .unwrap();
         assert_eq!(keys(), ["a", "b", "c"]);
         // Used just now: the other one has to go.
         assert!(cache.get(&lease, "a").unwrap().is_some());
-        cache.trim_to(10, 150_000).unwrap();
+        cache
+            .trim_to(10, |used| used.saturating_sub(150_000))
+            .unwrap();
         assert_eq!(keys(), ["b", "a"]);
-        cache.trim_to(1, 10 << 20).unwrap();
+        cache
+            .trim_to(1, |used| used.saturating_sub(10 << 20))
+            .unwrap();
         assert_eq!(keys(), ["a"]);
         store
             .records()

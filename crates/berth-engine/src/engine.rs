@@ -12,7 +12,7 @@ use berth_runtime::launcher::Launcher;
 use berth_runtime::task::RuntimeProgram;
 use berth_spec::docker::config::{LogConfig, Ulimit};
 use berth_store::tree::Extractor;
-use berth_store::{Store, StoreOptions};
+use berth_store::{Budget, Store, StoreOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +33,8 @@ use crate::{Result, random, recovery};
 const SYNC_PAUSE: Duration = Duration::from_millis(50);
 /// The log of the records is cut short no more often than this.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// Between two looks at the budgets; a pull looks too.
+const BUDGET_EVERY: Duration = Duration::from_secs(3600);
 
 /// How an engine is set up. Nothing is read from the environment: the daemon passes it in.
 pub struct EngineOptions {
@@ -48,6 +50,8 @@ pub struct EngineOptions {
     pub launcher: Launcher,
     /// What makes files out of archives; forked before this process had threads.
     pub extractor: Extractor,
+    /// How much room compressed layers may take that are here as layers too.
+    pub blobs: Budget,
     /// `--cgroup-parent`; `/docker` of Docker is `/berth` here where it is empty.
     pub cgroup_parent: String,
     /// Log options of containers that name none: `max-size`, `max-file` …
@@ -98,6 +102,7 @@ pub(crate) struct Settings {
     pub remap: Option<IdMaps>,
     pub runtimes: BTreeMap<String, RuntimeProgram>,
     pub proxies: BTreeMap<String, String>,
+    pub blobs: Budget,
     pub version: String,
     pub commit: String,
     /// The engine's own ID, made once.
@@ -145,6 +150,7 @@ impl Engine {
         let (engine, found) = blocking(move || open(options)).await?;
         recovery::take_up(&engine, found).await;
         engine.keep_records();
+        engine.keep_budgets();
         Ok(engine)
     }
 
@@ -221,6 +227,24 @@ impl Engine {
     /// A container's directory below the run directory.
     pub(crate) fn task_dir(&self, id: &str) -> PathBuf {
         self.0.settings.run_dir.join("containers").join(id)
+    }
+
+    /// Keeps compressed layers within their budget: now, and each hour.
+    fn keep_budgets(&self) {
+        let (store, budget) = (self.0.store.clone(), self.0.settings.blobs);
+        let closing = self.0.closing.clone();
+        tokio::spawn(async move {
+            loop {
+                let store = store.clone();
+                if let Err(error) = blocking(move || store.trim_blobs(&budget)).await {
+                    tracing::warn!(%error, "compressed layers cannot be kept within their budget");
+                }
+                tokio::select! {
+                    () = closing.cancelled() => return,
+                    () = tokio::time::sleep(BUDGET_EVERY) => {}
+                }
+            }
+        });
     }
 
     /// Puts changes of the records on disk as they come, until the engine closes.
@@ -327,6 +351,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
             remap: options.remap,
             runtimes: options.runtimes,
             proxies: options.proxies,
+            blobs: options.blobs,
             version: options.version,
             commit: options.commit,
         },

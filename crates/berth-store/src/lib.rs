@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+mod budget;
 mod collect;
 mod compress;
 mod content;
@@ -33,6 +34,7 @@ mod store;
 pub mod tree;
 mod verify;
 
+pub use budget::Budget;
 pub use collect::{Collected, Usage};
 pub use content::{BlobInfo, Content, Ingest};
 pub use error::{Error, ErrorKind, Result};

@@ -134,3 +134,32 @@ fn mirrors_by_prefix_and_named_registries() {
     assert!(err.contains("https://127.0.0.1"), "{err}");
     assert!(one.ok(&["info"]).contains("127.0.0.0/8"));
 }
+
+/// `kept-blobs` of daemon.json: what was pulled is not kept compressed beyond it, and can be run and
+/// pushed all the same.
+#[test]
+fn compressed_layers_are_kept_within_their_budget() {
+    let Some(registry) = Registry::start() else {
+        return;
+    };
+    let one = Engine::start(BERTH);
+    let name = format!("{}/box:v1", registry.host());
+    one.ok(&["tag", "busybox", &name]);
+    one.ok(&["push", &name]);
+    let text = r#"{"kept-blobs": {"reserved-space": "0", "max-used-space": "0"}}"#;
+    let dir = one.dir_with("config", &[("daemon.json", text)]);
+    let file = dir.join("daemon.json").display().to_string();
+    let two = Engine::start_empty(BERTH, &["--config-file", &file]);
+    two.ok(&["pull", &name]);
+    let blobs = two.path("data/content/sha256");
+    let largest = std::fs::read_dir(blobs)
+        .expect("blobs")
+        .map(|blob| blob.expect("one").metadata().expect("its size").len())
+        .max();
+    assert!(largest < Some(100_000), "{largest:?}");
+    assert_eq!(two.ok(&["run", "--rm", &name, "echo", "here"]), "here");
+    two.ok(&["image", "verify", "-q"]);
+    let again = format!("{}/box:v2", registry.host());
+    two.ok(&["tag", &name, &again]);
+    two.ok(&["push", &again]);
+}

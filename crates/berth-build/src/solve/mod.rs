@@ -177,7 +177,7 @@ impl Solver {
         };
         let image = self.store().images().add(&self.lease, image)?;
         if self.ran {
-            self.cache.trim()?;
+            self.cache.trim(&self.job.options.cache)?;
         }
         Ok(image.id)
     }

@@ -95,6 +95,7 @@ impl Bench {
         // Only plain HTTP is spoken here, but a client is not made without a provider.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let builder = Builder::new(BuilderOptions {
+            cache: berth_store::Budget::UNLIMITED,
             store: store.clone(),
             root,
             client: Client::new(ClientOptions::default()).unwrap(),

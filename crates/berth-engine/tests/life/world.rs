@@ -86,6 +86,7 @@ async fn open(dir: &Path, forked: Forked) -> Engine {
         client: Client::new(ClientOptions::default()).expect("a client"),
         launcher: forked.launcher,
         extractor: forked.extractor,
+        blobs: berth_store::Budget::UNLIMITED,
         cgroup_parent: format!("/berth-life-{}", std::process::id()),
         log_opts: BTreeMap::new(),
         log_driver: String::new(),

@@ -163,6 +163,7 @@ pub fn engine(
         client,
         launcher: forked.launcher,
         extractor: forked.extractor,
+        blobs: super::budget::blobs(settings.kept_blobs.as_ref())?,
         cgroup_parent: settings.cgroup_parent.clone().unwrap_or_default(),
         log_opts: settings.log_opts.iter().cloned().collect(),
         log_driver: settings.log_driver.clone().unwrap_or_default(),
@@ -273,7 +274,7 @@ pub fn builder(
     environment: &Environment,
     places: &Places,
     engine: &Engine,
-) -> BuilderOptions {
+) -> anyhow::Result<BuilderOptions> {
     let trust = settings.build_host_trust.unwrap_or(true);
     let host = if trust {
         HostAccess {
@@ -286,18 +287,19 @@ pub fn builder(
             ca_bundle: None,
         }
     };
-    BuilderOptions {
+    Ok(BuilderOptions {
+        cache: super::budget::cache(settings.builder.as_ref())?,
         store: engine.store().clone(),
         root: places.data_root.clone(),
         client: engine.client().clone(),
         executor: Arc::new(EngineExecutor(engine.clone())),
         host,
         git: PathBuf::new(),
-    }
+    })
 }
 
 /// `64m`, `1g`, `1024`: bytes.
-fn bytes(text: &str) -> anyhow::Result<u64> {
+pub(super) fn bytes(text: &str) -> anyhow::Result<u64> {
     let text = text.trim().to_ascii_lowercase();
     let digits = text
         .trim_end_matches('b')

@@ -5,6 +5,7 @@
 //! environment is read here, once ([`environment`]), and nowhere below.
 
 mod assemble;
+mod budget;
 pub mod environment;
 mod inherited;
 mod lock;
@@ -160,7 +161,7 @@ async fn serve(
     let engine = Engine::open(options)
         .await
         .context("cannot open the engine")?;
-    let builder = Builder::new(assemble::builder(settings, &environment, &places, &engine))
+    let builder = Builder::new(assemble::builder(settings, &environment, &places, &engine)?)
         .context("cannot open the builder")?;
     let router = berth_server::router(App {
         engine: engine.clone(),

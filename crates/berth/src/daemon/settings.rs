@@ -262,6 +262,12 @@ pub struct Settings {
     /// Storage driver to use
     #[arg(short = 's', long, value_name = "string")]
     pub storage_driver: Option<String>,
+    /// `builder`, as daemon.json has it.
+    #[arg(skip)]
+    pub builder: Option<super::budget::Builder>,
+    /// `kept-blobs`: how much room compressed layers may take that are here as layers too.
+    #[arg(skip)]
+    pub kept_blobs: Option<super::budget::Bounds>,
     /// Whether build steps get the host's proxies and CA certificates
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub build_host_trust: Option<bool>,
@@ -320,7 +326,7 @@ pub struct Ignored {
 }
 
 /// Keys of `daemon.json` that berth reads over.
-const IGNORED_KEYS: [&str; 20] = [
+const IGNORED_KEYS: [&str; 19] = [
     "live-restore",
     "userland-proxy",
     "userland-proxy-path",
@@ -337,7 +343,6 @@ const IGNORED_KEYS: [&str; 20] = [
     "selinux-enabled",
     "oom-score-adjust",
     "features",
-    "builder",
     "allow-nondistributable-artifacts",
     "ip-forward-no-drop",
     "swarm-default-advertise-addr",
@@ -392,6 +397,8 @@ impl Settings {
                 None if key == "proxies"
                     || key == "host-gateway-ip"
                     || key == "registry-mirror-map"
+                    || key == "builder"
+                    || key == "kept-blobs"
                     || IGNORED_KEYS.contains(&key.as_str()) => {}
                 None => unknown.push(key.as_str()),
             }
@@ -426,7 +433,7 @@ impl Settings {
                 tlskey bridge bip fixed_cidr fixed_cidr_v6 ipv6 ip mtu icc ip_forward ip_masq max_concurrent_downloads
                 max_concurrent_uploads max_download_attempts http_proxy https_proxy no_proxy proxies log_driver
                 cgroup_parent default_cgroupns_mode default_ipc_mode default_shm_size default_runtime init init_path
-                no_new_privileges seccomp_profile userns_remap shutdown_timeout storage_driver build_host_trust;
+                no_new_privileges seccomp_profile userns_remap shutdown_timeout storage_driver build_host_trust builder kept_blobs;
             list: hosts default_address_pools host_gateway_ips dns dns_opts dns_search registry_mirrors
                 registry_mirror_map insecure_registries log_opts default_ulimits runtimes labels
         }
