@@ -96,6 +96,11 @@ fn dispatch(arguments: Vec<OsString>, asked: &mut Option<String>) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     };
     *asked = Some(command.clone());
+    if given.on("systemd-cgroup") && matches!(command.as_str(), "create" | "run") {
+        return Err(Error::invalid(
+            "systemd cgroup flag passed, but systemd support for managing cgroups is not available",
+        ));
+    }
     let page = match rest.first().map(String::as_str) {
         Some("-h" | "--help") => Some(command.as_str()),
         Some(topic) if command == "help" => Some(topic),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use berth_spec::oci::runtime::{Namespace, NamespaceKind, Spec, Status};
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +81,8 @@ impl Directory {
         let path = self.fifo();
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0)
             .context(what)?;
+        // Past the umask: the root of a user namespace, who is nobody here, opens it for writing.
+        rustix::fs::chmodat(rustix::fs::CWD, &path, mode, AtFlags::empty()).context(what)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(rustix::fs::CWD, &path, flags, Mode::empty()).context(what)
     }

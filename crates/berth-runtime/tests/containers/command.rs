@@ -525,6 +525,8 @@ pub fn codes_and_texts_are_runcs(_: &Launcher) {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     let log = std::fs::read_to_string(place.dir().join("log")).unwrap();
     assert!(log.contains(r#""level":"debug""#), "{log}");
+    let refused = place.bad(&["--systemd-cgroup", "create", "c2"]);
+    assert!(refused.contains("systemd cgroup flag passed"), "{refused}");
     let list = place.good(&["list", "--format", "json"]);
     assert!(list.starts_with(r#"[{"ociVersion":""#), "{list}");
     // A signal of nothing asks whether there is somebody.
@@ -558,4 +560,32 @@ pub fn without_pids_of_its_own_all_are_killed(_: &Launcher) {
             .bad(&["kill", "c1", "KILL"])
             .contains("container not running")
     );
+}
+
+pub fn one_in_a_user_namespace_waits_for_its_start(_: &Launcher) {
+    use berth_spec::oci::runtime::{IdMapping, Namespace, NamespaceKind};
+    let mut bundle = Bundle::new("cat /proc/self/uid_map");
+    let linux = bundle.spec().linux.as_mut().unwrap();
+    linux.namespaces.push(Namespace {
+        kind: NamespaceKind::User,
+        path: String::new(),
+    });
+    let mapping = IdMapping {
+        container_id: 0,
+        host_id: 100_000,
+        size: 65_536,
+    };
+    linux.uid_mappings = vec![mapping];
+    linux.gid_mappings = vec![mapping];
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bundle.temp.path(), readable).unwrap();
+    // It makes its mount points itself.
+    std::os::unix::fs::chown(&bundle.root, Some(100_000), Some(100_000)).unwrap();
+    let place = Place::with(bundle);
+    create(&place, &[]);
+    assert_eq!(place.status(), "created");
+    place.good(&["start", "c1"]);
+    place.await_status("stopped");
+    let out = std::fs::read_to_string(place.dir().join("out")).unwrap();
+    assert!(out.contains("100000"), "{out}");
 }

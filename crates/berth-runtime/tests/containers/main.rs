@@ -116,6 +116,7 @@ const TESTS: &[Test] = tests! {
         hooks_and_programs_have_their_environment,
         codes_and_texts_are_runcs,
         without_pids_of_its_own_all_are_killed,
+        one_in_a_user_namespace_waits_for_its_start,
     },
     hostile::{
         links_instead_of_mount_points,
