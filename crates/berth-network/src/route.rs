@@ -303,7 +303,10 @@ pub(crate) fn pass_ip_hooks(bridge: &str) -> Request {
                 LinkAttribute::IfName(bridge.to_owned()),
                 LinkAttribute::LinkInfo(vec![
                     LinkInfo::Kind(InfoKind::Bridge),
-                    LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::NfCallIpTables(true)])),
+                    LinkInfo::Data(InfoData::Bridge(vec![
+                        InfoBridge::NfCallIpTables(true),
+                        InfoBridge::NfCallIp6Tables(true),
+                    ])),
                 ]),
             ],
         )),

@@ -303,3 +303,41 @@ fn udp_and_one_address_alone() {
         assert_eq!(seen.unwrap(), IpAddr::V6(ip(OUTSIDE)));
     });
 }
+
+/// Whether bridged packets pass the host's IP rules or not, the neighbours of such a network are kept apart.
+#[test]
+fn neighbours_that_shall_not_talk_do_not_by_ipv6_either() {
+    for hooks in ["1", "0"] {
+        on_a_host(move || {
+            for kind in ["iptables", "ip6tables"] {
+                let setting = format!("/proc/sys/net/bridge/bridge-nf-call-{kind}");
+                if std::path::Path::new(&setting).exists() {
+                    std::fs::write(setting, hooks).unwrap();
+                }
+            }
+            let world = World::new();
+            let mut wish = spec("apart", Some("fd00:7::/64"));
+            let option = "com.docker.network.bridge.enable_icc";
+            wish.options.insert(option.into(), "false".into());
+            world.networks().create(wish).unwrap();
+            let ports = vec![tcp(80, None, HostPort::Any)];
+            let (server, at) = join(&world, "apart", request("server", ports));
+            let (client, _) = join(&world, "apart", request("client", vec![]));
+            serve_everywhere(server.netns(), 80);
+            assert!(from_host((at.ip6().unwrap(), 80)).is_ok());
+            assert!(kept_from(client.netns(), (at.ip, 80)));
+            assert!(
+                kept_from(client.netns(), (at.ip6().unwrap(), 80)),
+                "{hooks}"
+            );
+            // What is published stays open to them.
+            let port = at
+                .ports
+                .iter()
+                .find(|p| p.host_ip.is_ipv6())
+                .unwrap()
+                .host_port;
+            assert!(from(client.netns(), (ip("fd00:7::1"), port)).is_ok());
+        });
+    }
+}
