@@ -134,7 +134,7 @@ pub fn documents_that_reach_too_far(launcher: &Launcher) {
                         ..berth_runtime::defaults::devices().remove(0)
                     });
             },
-            "not a clean path",
+            "not a clean",
         ),
         (
             |s| {
