@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use crate::{Error, ErrorKind, Result, schema};
+use crate::{Error, ErrorKind, Result, roster, schema};
 
 /// A handle of the database; cheap to clone.
 #[derive(Clone)]
@@ -148,12 +148,16 @@ fn connect(path: &Path) -> std::result::Result<Connection, Failed> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.set_prepared_statement_cache_capacity(64);
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         return Err(Failed::Corrupt(verdict));
     }
     migrate(&mut connection)?;
-    Ok(connection)
+    // Whole pages may hold texts that are none.
+    match roster::entries(&connection) {
+        Ok(_) => Ok(connection),
+        Err(error) => Err(Failed::Corrupt(error.to_string())),
+    }
 }
 
 /// Brings the schema from the version it has to the newest, one transaction a step.

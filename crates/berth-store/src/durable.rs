@@ -71,7 +71,11 @@ pub(crate) fn empty_dir(dir: &Path) {
     };
     for entry in entries.flatten() {
         let path = entry.path();
-        if let Err(error) = remove(&path) {
+        // Another may be emptying it as well.
+        if let Err(error) = remove(&path).or_else(|e| match e {
+            rustix::io::Errno::NOENT => Ok(()),
+            e => Err(e),
+        }) {
             tracing::warn!(path = %path.display(), %error, "cannot remove what is left over");
         }
     }

@@ -27,6 +27,7 @@ mod lease;
 pub mod onlooker;
 pub mod platform;
 mod records;
+mod roster;
 mod schema;
 pub mod snapshot;
 mod sources;

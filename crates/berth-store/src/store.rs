@@ -20,6 +20,7 @@ use crate::db::Db;
 use crate::images::Images;
 use crate::lease::Leases;
 use crate::records::Records;
+use crate::roster::Roster;
 use crate::sources::Sources;
 use crate::tree::Extractor;
 use crate::{Content, Error, ErrorKind, Layers, Lease, Result, Snapshots, collect, durable};
@@ -78,24 +79,40 @@ impl Store {
         let trash = root.join("trash");
         let (containers, db) = (root.join("containers"), opened.db.clone());
         let snapshots = Snapshots::at(containers, trash.clone(), db, layers.clone())?;
-        if opened.moved_aside.is_none() {
-            collect::sweep_layers(&opened.db, &layers, &trash)?;
+        let roster = Roster::at(&root);
+        let restored = roster.restore(
+            &opened.db,
+            &|diff_id| diff_id.parse().is_ok_and(|d| layers.path(&d).is_dir()),
+            &|digest| digest.parse().is_ok_and(|d| content.path(&d).is_file()),
+        )?;
+        match opened.moved_aside {
+            None => collect::sweep_layers(&opened.db, &layers, &trash)?,
+            Some(_) => snapshots.restore()?,
         }
         durable::empty_dir(&trash);
         let leases = Leases::default();
-        let warnings = opened
-            .moved_aside
-            .map(|aside| {
-                format!(
-                    "the image database was damaged and has been moved to {}; images have to be pulled or loaded again",
-                    aside.display()
-                )
-            })
+        let damage = match &opened.moved_aside {
+            Some(aside) => Some(format!(
+                "the image database was damaged and has been moved to {}; {} images with {} names were found again",
+                aside.display(),
+                restored.images,
+                restored.names
+            )),
+            None if restored.images + restored.names + restored.layers > 0 => Some(format!(
+                "records in the image database were damaged or missing and have been put back: {} images, {} names, {} layers",
+                restored.images, restored.names, restored.layers
+            )),
+            None => None,
+        };
+        if let Some(damage) = &damage {
+            tracing::warn!("{damage}");
+        }
+        let warnings = damage
             .into_iter()
             .chain(layers.trouble().map(str::to_owned))
             .collect();
         Ok(Store(Arc::new(Parts {
-            images: Images::new(opened.db.clone(), content.clone()),
+            images: Images::new(opened.db.clone(), content.clone(), roster),
             records: Records::new(opened.db.clone()),
             sources: Sources::new(opened.db.clone()),
             content,

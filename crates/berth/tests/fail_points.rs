@@ -357,20 +357,8 @@ fn world() -> World {
         pid,
         base: Remains::new(),
     };
-    world.base = settled(&world.engine);
+    world.base = remains::settled(&world.engine);
     world
-}
-
-/// What there is once nothing changes any more behind the scenes.
-fn settled(engine: &Engine) -> Remains {
-    let mut last = remains::of(engine);
-    let mut same = 0;
-    testkit::wait::until("an engine that does nothing", || {
-        let now = remains::of(engine);
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
-        (same > 8).then(|| last.clone())
-    })
 }
 
 fn call(w: &World, verb: &Verb) -> std::io::Result<testkit::api::Answer> {
@@ -399,7 +387,7 @@ fn points_of(w: &World, verb: &Verb) -> Vec<String> {
         answer.text()
     );
     // What happens behind the scenes shows in the time after.
-    settled(&w.engine);
+    remains::settled(&w.engine);
     let points = w.engine.passed();
     assert!((verb.done)(w), "{}", verb.name);
     (verb.after)(w);

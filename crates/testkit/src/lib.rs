@@ -8,15 +8,16 @@ pub mod api;
 pub mod engine;
 pub mod etc;
 pub mod gate;
+pub mod history;
 pub mod http;
 pub mod line;
 pub mod proc;
 pub mod registry;
 pub mod remains;
 pub mod rootfs;
+pub mod served;
 pub mod terminal;
 pub mod userns;
-pub mod served;
 pub mod wait;
 
 /// Announces a test that cannot run here; the caller returns.

@@ -124,3 +124,15 @@ pub fn until_as_before(engine: &Engine, before: &Remains, what: &str) {
         crate::wait::pause();
     }
 }
+
+/// What there is once nothing changes any more behind the scenes.
+pub fn settled(engine: &Engine) -> Remains {
+    let mut last = of(engine);
+    let mut same = 0;
+    crate::wait::until("an engine that does nothing", || {
+        let now = of(engine);
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        (same > 8).then(|| last.clone())
+    })
+}

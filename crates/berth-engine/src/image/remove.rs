@@ -157,7 +157,10 @@ fn delete(
 ) -> Result<()> {
     let mut at = image.clone();
     loop {
-        engine.0.store.images().remove(&at.id)?;
+        if !engine.0.store.images().remove_untagged(&at.id)? {
+            // Somebody has named it meanwhile, or removed it.
+            return Ok(());
+        }
         tell(engine, "delete", at.id.as_str(), at.id.as_str(), Some(&at));
         deleted.push(ImageDeleted {
             deleted: at.id.to_string(),

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::db::Db;
+use crate::roster::Roster;
 use crate::{Content, Error, ErrorKind, Lease, Result};
 
 /// Layers that an image may have at most: an overlay takes no more.
@@ -71,15 +72,17 @@ impl Image {
 pub struct Images {
     db: Db,
     content: Content,
+    roster: Roster,
     /// Parsed configs of images that are here.
     configs: Arc<Mutex<HashMap<Digest, Arc<ImageConfig>>>>,
 }
 
 impl Images {
-    pub(crate) fn new(db: Db, content: Content) -> Self {
+    pub(crate) fn new(db: Db, content: Content, roster: Roster) -> Self {
         Self {
             db,
             content,
+            roster,
             configs: Arc::default(),
         }
     }
@@ -120,6 +123,7 @@ impl Images {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id.clone(), Arc::new(config));
+        self.roster.write(&self.db)?;
         self.get(&id)
     }
 
@@ -212,7 +216,7 @@ impl Images {
         })?;
         berth_sys::fail_point("image.tag.recorded");
         if known {
-            Ok(())
+            self.roster.write(&self.db)
         } else {
             Err(no_such_image(id.as_str()))
         }
@@ -229,23 +233,42 @@ impl Images {
             .optional()
         })?;
         berth_sys::fail_point("image.untag.recorded");
+        self.roster.write(&self.db)?;
         found.map(|id| parse_digest(&id)).transpose()
     }
 
     /// Forgets the image and all its names.
     pub fn remove(&self, id: &Digest) -> Result<()> {
-        let gone = self.db.write_durable(|tx| {
-            tx.execute("DELETE FROM image WHERE id = ?1", params![id.as_str()])
-        })?;
+        match self.forget(id, "DELETE FROM image WHERE id = ?1")? {
+            true => Ok(()),
+            false => Err(no_such_image(id.as_str())),
+        }
+    }
+
+    /// Forgets the image unless it has a tag, which somebody may have given it since the caller
+    /// looked; whether it is forgotten.
+    pub fn remove_untagged(&self, id: &Digest) -> Result<bool> {
+        self.forget(
+            id,
+            "DELETE FROM image WHERE id = ?1
+             AND NOT EXISTS (SELECT 1 FROM image_name WHERE image = ?1 AND kind = 'tag')",
+        )
+    }
+
+    fn forget(&self, id: &Digest, statement: &str) -> Result<bool> {
+        let gone = self
+            .db
+            .write_durable(|tx| tx.execute(statement, params![id.as_str()]))?;
+        if gone == 0 {
+            return Ok(false);
+        }
         self.configs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(id);
         berth_sys::fail_point("image.remove.recorded");
-        if gone == 0 {
-            return Err(no_such_image(id.as_str()));
-        }
-        Ok(())
+        self.roster.write(&self.db)?;
+        Ok(true)
     }
 
     /// The images that were built or committed on the image `id`.

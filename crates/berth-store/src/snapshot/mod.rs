@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <root>/containers/<key>/upper    what was written over the layers
+//! <root>/containers/<key>/layers   the layers' diff IDs, lowest first, as JSON: should the database be lost
 //! <root>/containers/<key>/work     overlayfs' own
 //! ```
 //!
@@ -34,6 +35,9 @@ use crate::layer::Layers;
 use crate::layer::mapped::Owners;
 use crate::tree::remove::remove;
 use crate::{Error, ErrorKind, Layer, Lease, Result, disk, durable};
+
+/// What the list of layers beside a snapshot's files is called.
+const LAYERS: &str = "layers";
 
 /// The writable overlays of a store; cheap to clone.
 #[derive(Clone)]
@@ -145,9 +149,24 @@ impl Snapshots {
             ));
         }
         stack::make_upper(&self.0.layers, layers, &self.path(key))?;
+        let list = serde_json::to_vec(layers).unwrap_or_default();
+        let path = self.path(key).join(LAYERS);
+        fs::write(&path, list)
+            .map_err(|e| Error::io(format_args!("cannot write {}", path.display()), e))?;
         berth_sys::fail_point("snapshot.create.upper");
+        match self.record(key, layers)? {
+            None => Ok(()),
+            Some(diff_id) => {
+                self.remove(key)?;
+                Err(Error::not_found(format!("no such layer: {diff_id}")))
+            }
+        }
+    }
+
+    /// Records a snapshot; answers a layer that is not there.
+    fn record<'l>(&self, key: &str, layers: &'l [Digest]) -> Result<Option<&'l Digest>> {
         // In one transaction, so that the collector cannot come between.
-        let missing = self.0.db.write(|tx| {
+        self.0.db.write(|tx| {
             let mut known = tx.prepare_cached("SELECT 1 FROM layer WHERE diff_id = ?")?;
             for diff_id in layers {
                 if !known.exists([diff_id.as_str()])? {
@@ -166,14 +185,25 @@ impl Snapshots {
                 )?;
             }
             Ok(None)
-        })?;
-        match missing {
-            None => Ok(()),
-            Some(diff_id) => {
-                self.remove(key)?;
-                Err(Error::not_found(format!("no such layer: {diff_id}")))
+        })
+    }
+
+    /// Records the snapshots whose directories are there: the database was lost. One whose layers are
+    /// gone stays unknown, and its files where they are.
+    pub(crate) fn restore(&self) -> Result<()> {
+        let failed = |e| Error::io(format_args!("cannot list {}", self.0.dir.display()), e);
+        for entry in fs::read_dir(&self.0.dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let list = fs::read(entry.path().join(LAYERS)).ok();
+            let layers = list.and_then(|list| serde_json::from_slice::<Vec<Digest>>(&list).ok());
+            let (Ok(key), Some(layers)) = (entry.file_name().into_string(), layers) else {
+                continue;
+            };
+            if self.record(&key, &layers)?.is_some() {
+                tracing::warn!(snapshot = %key, "a layer of a snapshot is gone");
             }
         }
+        Ok(())
     }
 
     /// Whether there is a snapshot of that key.
@@ -250,6 +280,7 @@ impl Snapshots {
         self.0
             .db
             .write(|tx| tx.execute("DELETE FROM snapshot WHERE key = ?", [key]))?;
+        let _ = fs::remove_file(self.path(key).join(LAYERS));
         // Its owner may keep more there, and removes it then.
         let _ = fs::remove_dir(self.path(key));
         for path in condemned {
