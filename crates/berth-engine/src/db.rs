@@ -10,8 +10,10 @@
 //! must not be lost with the power either; behind the scenes it follows every change at once, so that
 //! a power cut costs no more than the last moments ([`Db::changed`]).
 
+mod salvage;
+
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, params};
@@ -87,6 +89,14 @@ const SCHEMA: &str = "
         kind TEXT NOT NULL, id TEXT NOT NULL, value BLOB, at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
 ";
 
+/// The digest of a record: of what it is and whose, too.
+fn digest(kind: &str, id: &str, value: &[u8]) -> String {
+    let mut hasher = berth_store::hash::Hasher::new();
+    hasher.update(format!("{kind}\0{id}\0").as_bytes());
+    hasher.update(value);
+    hasher.finish().to_string()
+}
+
 fn failed(attempt: &str) -> impl Fn(rusqlite::Error) -> Error {
     move |error| {
         let full = matches!(
@@ -106,31 +116,57 @@ fn failed(attempt: &str) -> impl Fn(rusqlite::Error) -> Error {
 }
 
 impl Db {
-    /// Opens the database at `path`, or makes it. One that is no database at all is moved aside; the
-    /// text says so.
+    /// Opens the database at `path`, or makes it. A damaged one is moved aside, and what can still be
+    /// read of it taken over; the text says so.
     pub(crate) fn open(path: &Path) -> Result<(Self, Option<String>)> {
-        match Self::try_open(path) {
-            Ok(db) => Ok((db, None)),
-            Err(error) if path.exists() => {
-                let aside =
-                    path.with_extension(format!("broken-{}", jiff::Timestamp::now().as_second()));
-                std::fs::rename(path, &aside).map_err(|e| {
-                    Error::io(format_args!("cannot move {} aside", path.display()), e)
-                })?;
-                for suffix in ["-wal", "-shm"] {
-                    let mut name = path.as_os_str().to_owned();
-                    name.push(suffix);
-                    // It belongs to the database that was moved.
-                    let _ = std::fs::remove_file(name);
-                }
-                let note = format!(
-                    "the engine's records could not be read ({error}) and were moved to {}",
-                    aside.display()
-                );
-                Ok((Self::try_open(path)?, Some(note)))
-            }
-            Err(error) => Err(error),
+        let error = match Self::try_open(path) {
+            Ok(db) => return Ok((db, None)),
+            Err(error) if path.exists() && error.kind() == crate::ErrorKind::Internal => error,
+            Err(error) => return Err(error),
+        };
+        let aside = path.with_extension(format!("broken-{}", jiff::Timestamp::now().as_second()));
+        let beside = |path: &Path, suffix: &str| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        std::fs::rename(path, &aside)
+            .map_err(|e| Error::io(format_args!("cannot move {} aside", path.display()), e))?;
+        // The log belongs to it, and holds what was written last; not every database has one.
+        let _ = std::fs::rename(beside(path, "-wal"), beside(&aside, "-wal"));
+        let _ = std::fs::remove_file(beside(path, "-shm"));
+        let db = Self::try_open(path)?;
+        let found = salvage::rows(&aside);
+        let note = format!(
+            "the engine's records were damaged ({error}) and have been moved to {}; {} of them were found again",
+            aside.display(),
+            found.len()
+        );
+        for (kind, id, value, digest) in found {
+            db.lock()
+                .execute(
+                    "INSERT INTO record (kind, id, value, digest) VALUES (?1, ?2, ?3, ?4)",
+                    params![kind, id, value, digest],
+                )
+                .map_err(failed("write"))?;
         }
+        db.sync()?;
+        Ok((db, Some(note)))
+    }
+
+    /// Whether every row can be read.
+    fn check(connection: &Connection) -> rusqlite::Result<()> {
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if verdict != "ok" {
+            return Err(rusqlite::Error::InvalidColumnName(verdict));
+        }
+        let mut statement = connection.prepare("SELECT kind, id, value, digest FROM record")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            salvage::columns(row)?;
+        }
+        Ok(())
     }
 
     fn try_open(path: &Path) -> Result<Self> {
@@ -141,6 +177,7 @@ impl Db {
                  PRAGMA cache_size=-512;",
             )
             .and_then(|()| connection.execute_batch(SCHEMA))
+            .and_then(|()| Self::check(&connection))
             .map_err(failed("open"))?;
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
@@ -174,7 +211,7 @@ impl Db {
                     .prepare_cached("DELETE FROM record WHERE kind = ?1 AND id = ?2")?
                     .execute(params![kind.as_str(), id]);
             };
-            let digest = berth_store::hash::sha256(value).to_string();
+            let digest = digest(kind.as_str(), id, value);
             c.prepare_cached(
                 "INSERT OR REPLACE INTO record (kind, id, value, digest) VALUES (?1, ?2, ?3, ?4)",
             )?
@@ -200,6 +237,56 @@ impl Db {
     /// Returns when something has been written since it last did.
     pub(crate) async fn changed(&self) {
         self.0.changed.notified().await;
+    }
+
+    /// Moves records of no kind that there is aside; their IDs.
+    pub(crate) fn set_strays_aside(&self) -> Result<Vec<String>> {
+        let connection = self.lock();
+        let strays = connection
+            .prepare(
+                "INSERT INTO broken (kind, id, value) SELECT kind, id, value FROM record
+                 WHERE kind NOT IN ('container', 'network', 'volume', 'exec', 'engine') RETURNING id",
+            )
+            .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
+            .map_err(failed("repair"))?;
+        connection
+            .execute(
+                "DELETE FROM record WHERE kind NOT IN ('container', 'network', 'volume', 'exec', 'engine')",
+                [],
+            )
+            .map_err(failed("repair"))?;
+        Ok(strays)
+    }
+
+    /// Remembers that the record of `id` is lost, so that its files stay.
+    pub(crate) fn note_lost(&self, kind: Kind, id: &str) -> Result<()> {
+        self.lock()
+            .execute(
+                "INSERT INTO broken (kind, id) VALUES (?1, ?2)",
+                params![kind.as_str(), id],
+            )
+            .map(drop)
+            .map_err(failed("repair"))
+    }
+
+    /// IDs of records that were ever moved aside or lost, by what they were kept under and by what they
+    /// say themselves.
+    pub(crate) fn aside(&self) -> Result<Vec<String>> {
+        let rows: Vec<(String, Option<Vec<u8>>)> = self
+            .lock()
+            .prepare("SELECT id, value FROM broken")
+            .and_then(|mut s| {
+                s.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect()
+            })
+            .map_err(failed("read"))?;
+        let mut ids = Vec::new();
+        for (id, value) in rows {
+            let record = value.and_then(|v| serde_json::from_slice::<serde_json::Value>(&v).ok());
+            ids.extend(record.and_then(|r| Some(r.get("id")?.as_str()?.to_owned())));
+            ids.push(id);
+        }
+        Ok(ids)
     }
 
     /// Puts everything written so far on disk; who writes meanwhile does not wait. Blocks.
@@ -230,8 +317,8 @@ impl Db {
                 .map_err(failed("read"))?
         };
         let (mut good, mut broken) = (Vec::new(), Vec::new());
-        for (id, value, digest) in rows {
-            let whole = berth_store::hash::sha256(&value).to_string() == digest;
+        for (id, value, sum) in rows {
+            let whole = digest(kind.as_str(), &id, &value) == sum;
             match serde_json::from_slice(&value) {
                 Ok(record) if whole => good.push(record),
                 _ => broken.push(id),
@@ -308,5 +395,54 @@ mod tests {
         let (db, note) = Db::open(&path).unwrap();
         assert!(note.unwrap().contains("broken-"));
         assert!(db.all::<String>(Kind::Container).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_one_object_and_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("engine.db");
+        let ids: Vec<String> = (0..40).map(|n| format!("{n:064}")).collect();
+        {
+            let (db, _) = Db::open(&path).unwrap();
+            for id in &ids {
+                let record = serde_json::json!({"id": id, "filler": "x".repeat(900)});
+                db.put(Kind::Container, id, &record).unwrap();
+            }
+            db.flush().unwrap();
+        }
+        let whole = std::fs::read(&path).unwrap();
+        let mut lost_most = 0;
+        for at in (0..whole.len()).step_by(499) {
+            let mut torn = whole.clone();
+            torn[at] ^= 1 << (at % 8);
+            std::fs::write(&path, torn).unwrap();
+            for suffix in ["-wal", "-shm"] {
+                let _ = std::fs::remove_file(dir.path().join(format!("engine.db{suffix}")));
+            }
+            let (db, note) = Db::open(&path).unwrap();
+            let strays = db.set_strays_aside().unwrap();
+            let (good, broken) = db.all::<serde_json::Value>(Kind::Container).unwrap();
+            for record in &good {
+                let id = record["id"].as_str().unwrap();
+                let expected = serde_json::json!({"id": id, "filler": "x".repeat(900)});
+                assert_eq!(
+                    *record, expected,
+                    "byte {at}: a damaged record is taken for a good one"
+                );
+                assert!(ids.iter().any(|i| i == id));
+            }
+            let lost = ids.len() - good.len();
+            if note.is_none() {
+                assert!(lost <= 1, "byte {at}: {lost} lost");
+                assert_eq!(
+                    lost,
+                    broken.len() + strays.len(),
+                    "byte {at}: lost in silence"
+                );
+            }
+            lost_most = lost_most.max(lost);
+        }
+        // The first page says what a database holds, the root page where: both cost all there is.
+        assert!(lost_most <= ids.len());
     }
 }

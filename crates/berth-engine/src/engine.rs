@@ -138,6 +138,8 @@ pub(crate) struct Parts {
     pub leaving: CancellationToken,
     /// Fires when everybody from before the engine's start is known.
     pub taken_up: CancellationToken,
+    /// Some of the records could not be read at this start: what no record tells of may be somebody's.
+    pub records_lost: bool,
     /// Ends background work.
     pub closing: CancellationToken,
     warnings: Mutex<Vec<String>>,
@@ -329,6 +331,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
     for network in networks.list() {
         db.put(Kind::Network, &network.id, &network)?;
     }
+    let records_lost = note.is_some();
     let mut warnings: Vec<String> = note.into_iter().collect();
     for name in broken_volumes {
         warnings.push(format!(
@@ -370,6 +373,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
         turn: tokio::sync::Mutex::default(),
         leaving: CancellationToken::new(),
         taken_up: CancellationToken::new(),
+        records_lost,
         closing: CancellationToken::new(),
         warnings: Mutex::new(warnings),
     }));

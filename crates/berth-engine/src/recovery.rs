@@ -53,7 +53,9 @@ pub(crate) fn look(
     task_dirs: &Path,
     cgroup: &dyn Fn(&str) -> Option<Cgroup>,
 ) -> Result<Found> {
-    let (records, mut broken) = db.all::<Record>(Kind::Container)?;
+    let mut broken = db.set_strays_aside()?;
+    let (records, broken_containers) = db.all::<Record>(Kind::Container)?;
+    broken.extend(broken_containers);
     let (networks, broken_networks) = db.all::<NetworkRecord>(Kind::Network)?;
     broken.extend(broken_networks);
     let (execs, broken_execs) = Kept::read(db)?;
@@ -155,7 +157,7 @@ pub(crate) async fn take_up(engine: &Engine, found: Found) {
     if let Err(error) = execs.drop_rest(&engine.0.db) {
         tracing::warn!(%error, "execs of containers that are gone could not be forgotten");
     }
-    sweep(engine, &found.broken).await;
+    sweep(engine).await;
     engine.0.taken_up.cancel();
     for container in to_start {
         let engine = engine.clone();
@@ -194,20 +196,25 @@ async fn settle(engine: &Engine, container: &Arc<Container>) {
 
 /// Removes what no record tells of: snapshots and directories. What belongs to a record that broke
 /// may be somebody's files, and stays.
-async fn sweep(engine: &Engine, broken: &[String]) {
-    let known: BTreeSet<String> = engine
+async fn sweep(engine: &Engine) {
+    let mut known: BTreeSet<String> = engine
         .0
         .containers
         .all()
         .iter()
         .map(|c| c.id.clone())
-        .chain(broken.iter().cloned())
         .collect();
     let engine = engine.clone();
     let swept = blocking(move || {
+        known.extend(engine.0.db.aside()?);
         for key in engine.0.store.snapshots().list()? {
             // Builders have snapshots of their own, under other keys than IDs of containers.
             if key.len() == 64 && !known.contains(&key) {
+                if engine.0.records_lost {
+                    engine.0.db.note_lost(Kind::Container, &key)?;
+                    known.insert(key);
+                    continue;
+                }
                 tracing::info!(snapshot = %key, "removing a snapshot that no record tells of");
                 engine.0.store.snapshots().remove(&key)?;
             }

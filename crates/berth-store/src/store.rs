@@ -98,12 +98,21 @@ impl Store {
                 restored.images,
                 restored.names
             )),
-            None if restored.images + restored.names + restored.layers > 0 => Some(format!(
-                "records in the image database were damaged or missing and have been put back: {} images, {} names, {} layers",
-                restored.images, restored.names, restored.layers
+            // These never change: nothing but damage makes them differ.
+            None if restored.layers > 0 => Some(format!(
+                "records in the image database were damaged and have been put back: {} layers, {} images, {} names",
+                restored.layers, restored.images, restored.names
             )),
             None => None,
         };
+        if damage.is_none() && restored.images + restored.names > 0 {
+            // A removal that was broken off, as a rule: nobody was told that it was done.
+            tracing::info!(
+                images = restored.images,
+                names = restored.names,
+                "put back what the image database lacks"
+            );
+        }
         if let Some(damage) = &damage {
             tracing::warn!("{damage}");
         }
