@@ -4,11 +4,12 @@ TARGET  ?= x86_64-unknown-linux-musl
 PREFIX  ?= /usr/local
 BERTH   := target/$(TARGET)/release/berth
 
-.PHONY: help build demo test fmt lint bench conformance install uninstall clean conformance-registry
+.PHONY: help build demo test fmt lint soak bench conformance install uninstall clean conformance-registry
 
 help:
 	@echo 'make demo     build berth, build examples/my-web-app with it, run it, curl it'
 	@echo 'make test     install what the tests need, check, build, run every test'
+	@echo 'make soak     long runs: kills, faults, crowds (docs/reliability.md); half an hour'
 	@echo 'make build    the static release binary: $(BERTH)'
 	@echo 'make conformance-registry  the OCI distribution suite against berth registry serve'
 	@echo 'make bench    berth beside its peers, as ratios (docs/benchmarks.md)'
@@ -25,6 +26,10 @@ demo: build
 test:
 	@scripts/prepare test
 	@scripts/test
+
+soak:
+	@scripts/prepare test
+	@scripts/soak
 
 fmt:
 	cargo fmt --all

@@ -398,5 +398,7 @@ fn killed_at_random_under_load() {
         .expect("an answer");
     api.post("/build/prune?all=true", "");
     api.post("/images/prune", "");
+    let images = api.get("/images/json?all=1");
+    assert_eq!(images.as_array().map(Vec::len), Some(1), "{images}");
     remains::until_as_before(&engine, &base, &format!("seed {seed}"));
 }

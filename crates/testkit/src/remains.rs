@@ -30,7 +30,12 @@ pub fn of(engine: &Engine) -> Remains {
     let dir = dir.trim_end_matches('/');
     let mut found: Remains = DIRECTORIES
         .iter()
-        .map(|name| ((*name).to_owned(), entries(&engine.path(name)).len()))
+        .map(|name| {
+            let mut names = entries(&engine.path(name));
+            // What stands below an image without layers is made once.
+            names.retain(|n| n != "none");
+            ((*name).to_owned(), names.len())
+        })
         .collect();
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("the mounts");
     let mounts = mounts.lines().filter(|line| line.contains(dir)).count();
