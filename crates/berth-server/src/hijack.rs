@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio_util::io::ReaderStream;
 
 use crate::body;
+use crate::hang_up::{Line, hung_up};
 
 /// Bytes of output that may wait for a client without an upgraded connection.
 const BEHIND: usize = 64 << 10;
@@ -28,6 +29,7 @@ const HEAD_LONGEST: Duration = Duration::from_millis(200);
 /// A request that may give up its connection.
 pub struct Hijack {
     upgrade: Option<OnUpgrade>,
+    line: Option<Line>,
     body: Body,
 }
 
@@ -37,6 +39,7 @@ impl Hijack {
         let asked = request.headers().contains_key(header::UPGRADE);
         Self {
             upgrade: asked.then(|| hyper::upgrade::on(&mut request)),
+            line: request.extensions().get::<Line>().cloned(),
             body: request.into_body(),
         }
     }
@@ -48,11 +51,15 @@ impl Hijack {
         } else {
             MULTIPLEXED_STREAM
         });
+        let gone = hung_up(self.line);
         let mut response = match self.upgrade {
             Some(upgrade) => {
                 tokio::spawn(async move {
                     let ended = match upgrade.await {
-                        Ok(upgraded) => run(session, upgraded).await,
+                        Ok(upgraded) => tokio::select! {
+                            ended = run(session, upgraded) => ended,
+                            () = gone => Ok(()),
+                        },
                         Err(e) => Err(std::io::Error::other(e)),
                     };
                     log_end(ended);
@@ -67,7 +74,12 @@ impl Hijack {
             None => {
                 let (near, far) = tokio::io::duplex(BEHIND);
                 let client = tokio::io::join(body::reader(self.body), near);
-                tokio::spawn(async move { log_end(session.run(client).await) });
+                tokio::spawn(async move {
+                    tokio::select! {
+                        ended = session.run(client) => log_end(ended),
+                        () = gone => {}
+                    }
+                });
                 Response::new(Body::from_stream(ReaderStream::new(far)))
             }
         };

@@ -11,6 +11,7 @@ mod body;
 mod credentials;
 mod error;
 mod executor;
+mod hang_up;
 mod hijack;
 mod lines;
 mod listen;

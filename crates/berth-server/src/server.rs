@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tower::ServiceExt;
 
 use crate::error::ApiError;
+use crate::hang_up::Line;
 use crate::listen::{Listener, Socket};
 use crate::origin::{self, AllowedHosts};
 use crate::version;
@@ -130,15 +131,16 @@ async fn accept(
         tokio::spawn(async move {
             match stream {
                 Accepted::Unix(stream) => {
-                    connection(stream, router, hosts, HEADER_TIME, shutdown).await;
+                    let line = Line::of(&stream);
+                    connection(stream, line, router, hosts, HEADER_TIME, shutdown).await;
                 }
                 Accepted::Tcp(stream) => {
-                    connection(stream, router, hosts, HEADER_TIME, shutdown).await;
+                    connection(stream, None, router, hosts, HEADER_TIME, shutdown).await;
                 }
                 Accepted::Tls(stream, tls) => {
                     match tokio::time::timeout(HEADER_TIME, tls.accept(stream)).await {
                         Ok(Ok(stream)) => {
-                            connection(stream, router, hosts, HEADER_TIME, shutdown).await;
+                            connection(stream, None, router, hosts, HEADER_TIME, shutdown).await;
                         }
                         Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
                         Err(_) => tracing::debug!("TLS handshake timed out"),
@@ -181,6 +183,7 @@ fn no_delay(stream: tokio::net::TcpStream) -> tokio::net::TcpStream {
 
 async fn connection<S>(
     stream: S,
+    line: Option<Line>,
     router: Router,
     hosts: Arc<AllowedHosts>,
     header_time: Duration,
@@ -188,7 +191,10 @@ async fn connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        if let Some(line) = &line {
+            request.extensions_mut().insert(line.clone());
+        }
         let (router, hosts) = (router.clone(), hosts.clone());
         async move { Ok::<_, std::convert::Infallible>(answer(request, router, &hosts).await) }
     });
