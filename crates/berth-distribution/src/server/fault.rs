@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use http::header::{HeaderName, HeaderValue};
 use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 /// The specification's codes, and the few of the reference registry that clients know.

@@ -23,7 +23,14 @@ fn served(header_time: Duration) -> (DuplexStream, watch::Sender<bool>) {
     let (client, server) = duplex(64 << 10);
     let (stop, shutdown) = watch::channel(false);
     let hosts = Arc::new(AllowedHosts::Names(Vec::new()));
-    tokio::spawn(connection(server, router, hosts, header_time, shutdown));
+    tokio::spawn(connection(
+        server,
+        None,
+        router,
+        hosts,
+        header_time,
+        shutdown,
+    ));
     (client, stop)
 }
 
