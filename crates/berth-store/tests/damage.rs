@@ -58,7 +58,7 @@ fn a_flipped_bit_in_the_database_costs_no_image() {
         let path = dir.path().join("root").join(file);
         let whole = fs::read(&path).unwrap();
         // A prime, so that all kinds of places in a page are met.
-        for at in (0..whole.len()).step_by(whole.len() / 60 | 1) {
+        for at in (0..whole.len()).step_by((whole.len() / 60) | 1) {
             let mut torn = whole.clone();
             torn[at] ^= 1 << (at % 8);
             fs::write(&path, torn).unwrap();
