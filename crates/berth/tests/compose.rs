@@ -157,7 +157,7 @@ fn compose_1_29() {
 
 #[test]
 fn compose_v2() {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/bin/docker-compose");
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/bin/compose-v2");
     if built.is_file() {
         up_use_and_down(built, '-');
     } else {
