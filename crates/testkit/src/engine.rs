@@ -394,6 +394,14 @@ impl Drop for Engine {
             }
         }
         self.terminate();
+        // Other runtimes make it in trees that berth does not use; where it is gone already, so much the better.
+        for tree in fs::read_dir("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let _ = fs::remove_dir(tree.path().join(&self.cgroup_parent));
+        }
         if std::thread::panicking() {
             eprintln!(
                 "engine log:\n{}",
