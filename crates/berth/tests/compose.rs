@@ -26,6 +26,8 @@ impl Compose<'_> {
             .env("DOCKER_HOST", self.engine.host())
             .env("DOCKER_CONFIG", self.engine.path("config"))
             .env("DOCKER_BUILDKIT", "0")
+            // Else 1.29 has the docker command do its builds, which need not be here.
+            .env("COMPOSE_DOCKER_CLI_BUILD", "0")
             .output()
             .expect("compose");
         assert!(
