@@ -42,8 +42,6 @@ pub(crate) struct Execs(Mutex<Index>);
 struct Index {
     by_id: HashMap<String, Arc<Exec>>,
     order: Vec<String>,
-    /// Ends told before the start returned.
-    early: HashMap<String, i64>,
 }
 
 impl Execs {
@@ -95,27 +93,23 @@ impl Execs {
         }
     }
 
-    /// It runs; or has ended already, if its end was told first.
+    /// It runs; or has ended already, if its end was told first: that stays.
     pub fn started(&self, exec: &Exec, pid: i32) {
-        let early = self.index().early.remove(&exec.id);
-        exec.state.send_replace(match early {
-            Some(code) => ExecState::Ended { code },
-            None => ExecState::Running { pid },
+        exec.state.send_if_modified(|state| {
+            let starting = *state == ExecState::Starting;
+            if starting {
+                *state = ExecState::Running { pid };
+            }
+            starting
         });
     }
 
     /// It ended.
     pub fn ended(&self, id: &str, exit: Exit) {
         let exec = self.index().by_id.get(id).cloned();
-        let Some(exec) = exec else { return };
-        match exec.state() {
-            ExecState::Starting => {
-                self.index().early.insert(id.to_owned(), exit.code);
-            }
-            _ => {
-                exec.state
-                    .send_replace(ExecState::Ended { code: exit.code });
-            }
+        if let Some(exec) = exec {
+            exec.state
+                .send_replace(ExecState::Ended { code: exit.code });
         }
     }
 
@@ -123,12 +117,65 @@ impl Execs {
     pub fn forget(&self, container: &str) {
         let mut index = self.index();
         index.by_id.retain(|_, e| e.container != container);
-        let Index {
-            by_id,
-            order,
-            early,
-        } = &mut *index;
+        let Index { by_id, order } = &mut *index;
         order.retain(|id| by_id.contains_key(id));
-        early.retain(|id, _| by_id.contains_key(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use jiff::Timestamp;
+
+    use super::*;
+
+    const EXIT: Exit = Exit {
+        code: 7,
+        signal: None,
+        oom: false,
+        unseen: false,
+        at: Timestamp::UNIX_EPOCH,
+    };
+
+    /// A short program's end is told by one thread while another one is told of its start.
+    #[test]
+    fn an_end_is_never_lost_to_a_start() {
+        let execs = Execs::default();
+        let all: Vec<_> = (0..4000)
+            .map(|number| {
+                let exec = Arc::new(Exec {
+                    id: number.to_string(),
+                    container: "c".to_owned(),
+                    body: ExecCreateBody::default(),
+                    state: watch::channel(ExecState::Starting).0,
+                });
+                execs.insert(exec.clone());
+                exec
+            })
+            .collect();
+        // Both threads go through all of them, side by side, so that they meet at some.
+        let turn = AtomicUsize::new(0);
+        let meet = |at: usize| {
+            turn.fetch_add(1, Ordering::SeqCst);
+            while turn.load(Ordering::SeqCst) < 2 * (at + 1) {
+                std::hint::spin_loop();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for (at, exec) in all.iter().enumerate() {
+                    meet(at);
+                    execs.started(exec, 1);
+                }
+            });
+            for (at, exec) in all.iter().enumerate() {
+                meet(at);
+                execs.ended(&exec.id, EXIT);
+            }
+        });
+        for exec in all {
+            assert_eq!(exec.state(), ExecState::Ended { code: 7 }, "{}", exec.id);
+        }
     }
 }
