@@ -3,13 +3,12 @@
 
     pairs.py BERTH WORK ROUNDS       (started by benches/run, in namespaces of its own)
 
-Each engine is driven by its own command line (`berth`, `docker`), as users do; CPU is what the engine, its helpers, the
-command line and the containers charged to the engine's cpuacct group, or on pure cgroup v2 to its group there.
+Each engine is driven by its own command line (`berth`, `docker`), as users do, started and timed by clock.c; CPU is what the engine,
+its helpers, the command line and the containers charged to the engine's cpuacct group, or on pure cgroup v2 to its group there.
 """
 import glob
 import json
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -69,6 +68,32 @@ class Group:
             os.rmdir(path)
 
 
+class Clock:
+    """clock.c, in a group: runs commands and says how long they took."""
+
+    def __init__(self, name, env, enter=None):
+        self.out, self.err = f"{WORK}/{name}.out", f"{WORK}/{name}.err"
+        self.process = subprocess.Popen([f"{WORK}/clock", self.out, self.err], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=enter)
+        self.took = 0.0
+
+    def run(self, *commands, check=True):
+        """Runs the commands at the same time; their output. `took`: milliseconds from the start of the first to the end of the last."""
+        request = f"{len(commands)}\n" + "".join(f"{len(words)}\n" + "".join(f"{word}\0" for word in words) for words in commands)
+        self.process.stdin.write(request.encode())
+        self.process.stdin.flush()
+        took, status = self.process.stdout.readline().split()
+        self.took += int(took) / 1e3
+        if check and int(status):
+            with open(self.err, errors="replace") as f:
+                raise SystemExit(f"{' '.join(commands[0])}: exit {int(status)}: {f.read()[-600:]}")
+        with open(self.out, errors="replace") as f:
+            return f.read(1 << 20).strip()
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
 class Engine:
     def __init__(self, name, cli, daemon, host):
         self.name, self.cli, self.group = name, cli, Group(name)
@@ -76,6 +101,7 @@ class Engine:
         self.env = {**os.environ, "DOCKER_HOST": host, "DOCKER_BUILDKIT": "0", "DOCKER_CONFIG": f"{WORK}/config"}
         self.command, self.socket = daemon, host.removeprefix("unix://")
         self.log = open(f"{WORK}/{name}.log", "w")
+        self.clock = Clock(name, self.env, self.group.enter)
         self.start()
 
     def start(self):
@@ -102,34 +128,28 @@ class Engine:
 
     def at_once(self, verb, names):
         """One command for each, all at the same time."""
-        commands = [subprocess.Popen([*self.cli, *verb, name], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=self.group.enter) for name in names]
-        for command in commands:
-            _, error = command.communicate()
-            if command.returncode:
-                raise SystemExit(f"{self.name} {' '.join(verb)}: {error.decode()[-600:]}")
+        self.clock.run(*([*self.cli, *verb, name] for name in names))
 
     def memory(self):
-        """MiB of everything in the group but containers' own processes (`sleep`), each page counted once."""
+        """MiB of everything in the group but containers' own processes (`sleep`) and the clock, each page counted once."""
         total = 0
         for directory, _, _ in os.walk(self.group.paths[0]):
             with open(f"{directory}/cgroup.procs") as f:
                 pids = f.read().split()
             for pid in pids:
                 with open(f"/proc/{pid}/comm") as comm, open(f"/proc/{pid}/smaps_rollup") as rollup:
-                    if comm.read().strip() != "sleep":
+                    if comm.read().strip() not in ("sleep", "clock"):
                         total += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
         return total / 1024
 
     def run(self, *args, check=True):
-        done = subprocess.run([*self.cli, *args], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=self.group.enter)
-        if check and done.returncode:
-            raise SystemExit(f"{self.name} {' '.join(args)}: exit {done.returncode}: {done.stderr.strip()[-600:]}")
-        return done.stdout.strip()
+        return self.clock.run([*self.cli, *args], check=check)
 
     def stop(self):
         for container in self.run("ps", "-aq", check=False).split():
             self.run("rm", "-f", container, check=False)
         self.end()
+        self.clock.end()
         time.sleep(0.5)
         try:
             self.group.remove()
@@ -149,7 +169,6 @@ class Podman(Engine):
         super().__init__(
             "podman", ["podman", "--root", f"{WORK}/podman", "--runroot", f"{WORK}/run/podman", "--storage-driver", "overlay",
                        "--cgroup-manager", "cgroupfs", "--runtime", "runc", "--events-backend", "file", "--log-level", "error"], None, "")
-        del self.env["DOCKER_CONFIG"]
 
     def start(self):
         pass
@@ -187,17 +206,17 @@ def peers():
 ROWS = []
 
 
-def measure(title, engines, step, rounds=ROUNDS, before=None, after=None):
-    """Times `step(engine, i)` for each engine in turn, round after round."""
+def measure(title, engines, step, rounds=ROUNDS, before=None, after=None, wall=False):
+    """Times the commands of `step(engine, i)` for each engine in turn, round after round; with `wall`, all that it does."""
     times = {e.name: [] for e in engines}
     cpu = {e.name: 0.0 for e in engines}
     for i in range(-2, rounds):  # two rounds to warm up
         for e in engines:
             if before:
                 before(e, i)
-            used, start = e.group.milliseconds(), time.perf_counter()
+            e.clock.took, used, start = 0.0, e.group.milliseconds(), time.perf_counter()
             step(e, i)
-            took, used = (time.perf_counter() - start) * 1e3, e.group.milliseconds() - used
+            took, used = (time.perf_counter() - start) * 1e3 if wall else e.clock.took, e.group.milliseconds() - used
             if after:
                 after(e, i)
             if i >= 0:
@@ -293,13 +312,13 @@ def main():
             port = 18000 + i + 500 * engines.index(e)
             e.run("run", "-d", "--name", f"p{i}", "-p", f"{port}:80", "busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
             answers(port)
-        measure("`run -d -p` until the port answers", engines, serve, rounds=max(5, ROUNDS // 2), after=lambda e, i: e.run("rm", "-f", f"p{i}"))
+        measure("`run -d -p` until the port answers", engines, serve, rounds=max(5, ROUNDS // 2), wall=True, after=lambda e, i: e.run("rm", "-f", f"p{i}"))
 
         few = max(2, ROUNDS // 10)
         measure("200 MB of 100-byte lines printed and logged", engines, print_lines, rounds=few, after=lambda e, i: e.run("rm", "-f", f"l{i}"))
         for e in engines:
             print_lines(e, "ast")
-        measure("`logs` of them", engines, lambda e, i: sh("sh", "-c", "exec \"$@\" >/dev/null", "logs", *e.cli, "logs", "last", env=e.env, preexec_fn=e.group.enter), rounds=few)
+        measure("`logs` of them", engines, lambda e, i: e.clock.run(["sh", "-c", "exec \"$@\" >/dev/null", "logs", *e.cli, "logs", "last"]), rounds=few)
         for e in engines:
             e.run("rm", "-f", "last")
         crowd(engines)
@@ -340,9 +359,9 @@ def crowd(engines):
         for name in names:
             e.run("create", "--name", name, "busybox", "sleep", "1000")
         for title, verb in zip(cells, (["start"], ["rm", "-f"])):
-            used, start = e.group.milliseconds(), time.perf_counter()
+            e.clock.took, used = 0.0, e.group.milliseconds()
             e.at_once(verb, names)
-            cells[title].append("%.0f / / %.0f" % ((time.perf_counter() - start) * 1e3, e.group.milliseconds() - used))
+            cells[title].append("%.0f / / %.0f" % (e.clock.took, e.group.milliseconds() - used))
             if verb == ["start"]:
                 weights.append("%.1f; %.2f each" % (idle, (e.memory() - idle) / CROWD))
         times = []
@@ -398,14 +417,17 @@ def runtimes():
         sh("umount", "/sys/fs/cgroup/unified")
     programs = {"berth runtime": [BERTH, "runtime"], **{name: [name] for name in ("crun", "runc") if shutil.which(name)}}
     times, cpu = ({name: [] for name in programs} for _ in range(2))
+    group = Group("runtimes")
+    clock = Clock("runtimes", os.environ, group.enter)
     for i in range(-2, 2 * ROUNDS):
         for name, program in programs.items():
-            before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-            sh(*program, "run", "--bundle", bundle, f"bench-{os.getpid()}-{i + 2}", stdin=subprocess.DEVNULL)
-            took, after = (time.perf_counter() - start) * 1e3, resource.getrusage(resource.RUSAGE_CHILDREN)
+            clock.took, used = 0.0, group.milliseconds()
+            clock.run([*program, "run", "--bundle", bundle, f"bench-{os.getpid()}-{i + 2}"])
             if i >= 0:
-                times[name].append(took)
-                cpu[name].append((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e3)
+                times[name].append(clock.took)
+                cpu[name].append(group.milliseconds() - used)
+    clock.end()
+    group.remove()
     print("\n| OCI runtimes, `run` of a bundle's `true` (ms) | median | best | CPU | median and CPU to crun's |\n|---|---|---|---|---|")
     for name in programs:
         row = (statistics.median(times[name]), min(times[name]), statistics.median(cpu[name]))
