@@ -1,7 +1,9 @@
 //! The client: where the engine is, which version of the API both speak.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use berth_spec::docker::API_VERSION;
 use http::Method;
 use tokio::sync::OnceCell;
 
@@ -52,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) user_agent: String,
     fixed: Option<String>,
     negotiated: OnceCell<(String, Ping)>,
+    /// Whether the engine took a request in our newest version.
+    understood: AtomicBool,
 }
 
 impl Client {
@@ -75,6 +79,7 @@ impl Client {
             user_agent: options.user_agent,
             fixed: options.api_version,
             negotiated: OnceCell::new(),
+            understood: AtomicBool::new(false),
         })))
     }
 
@@ -114,10 +119,33 @@ impl Client {
 
     /// The API version spoken: the fixed one, or the newest that both sides know.
     pub async fn api_version(&self) -> Result<String> {
-        match &self.0.fixed {
-            Some(version) => Ok(version.clone()),
-            None => Ok(self.negotiate().await?.0.clone()),
+        if let Some(version) = self.settled_version() {
+            return Ok(version);
         }
+        self.negotiated_version().await
+    }
+
+    /// The newest version that both sides know; the engine is asked, once.
+    pub(crate) async fn negotiated_version(&self) -> Result<String> {
+        Ok(self.negotiate().await?.0.clone())
+    }
+
+    /// The version spoken, if that is known by now.
+    pub(crate) fn settled_version(&self) -> Option<String> {
+        let inner = &self.0;
+        if let Some(version) = &inner.fixed {
+            return Some(version.clone());
+        }
+        if let Some((version, _)) = inner.negotiated.get() {
+            return Some(version.clone());
+        }
+        let understood = inner.understood.load(Ordering::Relaxed);
+        understood.then(|| API_VERSION.to_owned())
+    }
+
+    /// The engine took a request in our newest version.
+    pub(crate) fn note_understood(&self) {
+        self.0.understood.store(true, Ordering::Relaxed);
     }
 
     /// What the engine tells of itself; asked once.
@@ -154,7 +182,7 @@ impl Client {
 
 /// The newest version both know, given the engine's newest.
 fn common_version(engine: &str) -> String {
-    let ours = parse_version(berth_spec::docker::API_VERSION).unwrap_or(OLDEST);
+    let ours = parse_version(API_VERSION).unwrap_or(OLDEST);
     let theirs = parse_version(engine).unwrap_or(OLDEST);
     let (major, minor) = ours.min(theirs);
     format!("{major}.{minor}")
@@ -173,7 +201,7 @@ mod tests {
     fn the_older_side_decides_the_version() {
         for (engine, version) in [
             ("1.43", "1.43"),
-            ("1.99", berth_spec::docker::API_VERSION),
+            ("1.99", API_VERSION),
             ("", "1.24"),
             ("1.9", "1.9"),
         ] {

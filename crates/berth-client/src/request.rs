@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 
+use berth_spec::docker::API_VERSION;
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
@@ -125,20 +126,36 @@ impl Request {
         self.header(CONTENT_TYPE, media_type)
     }
 
-    /// The path with version and query.
-    async fn target(&self) -> Result<String> {
+    /// The path with query, in this version.
+    fn target(&self, version: &str) -> String {
         let prefix = self.client.inner().transport.prefix();
         let (path, query) = (&self.path, &self.query);
-        Ok(if self.versioned {
-            let version = self.client.api_version().await?;
-            format!("{prefix}/v{version}{path}{query}")
-        } else {
-            format!("{prefix}{path}{query}")
+        match self.versioned {
+            true => format!("{prefix}/v{version}{path}{query}"),
+            false => format!("{prefix}{path}{query}"),
+        }
+    }
+
+    /// The same once more, where what it carries can be had twice.
+    fn copy(&self) -> Option<Self> {
+        let body = match &self.body {
+            Body::Empty => Body::Empty,
+            Body::Bytes(bytes) => Body::Bytes(bytes.clone()),
+            Body::Stream(_) => return None,
+        };
+        Some(Request {
+            client: self.client.clone(),
+            method: self.method.clone(),
+            path: self.path.clone(),
+            query: self.query.clone(),
+            versioned: self.versioned,
+            headers: self.headers.clone(),
+            body,
         })
     }
 
-    async fn build(self) -> Result<(Client, http::Request<Body>)> {
-        let target = self.target().await?;
+    fn build(self, version: &str) -> Result<(Client, http::Request<Body>)> {
+        let target = self.target(version);
         let inner = self.client.inner();
         let bad = |e: http::Error| Error::protocol(target.clone(), e);
         let mut builder = http::Request::builder()
@@ -159,8 +176,41 @@ impl Request {
     }
 
     /// Sends it; an answer of 400 or more is an error.
+    ///
+    /// The first request goes out in our newest version, without asking what the engine knows: nearly always
+    /// that is right, and a whole round trip less. Only if it is refused, the engine is asked, and the request
+    /// sent again in its words.
     pub async fn send(self) -> Result<Response> {
-        let (client, request) = self.build().await?;
+        if !self.versioned {
+            return self.send_in("").await;
+        }
+        let again = match self.client.settled_version() {
+            Some(version) => return self.send_in(&version).await,
+            None => self.copy(),
+        };
+        let Some(again) = again else {
+            let version = self.client.api_version().await?;
+            return self.send_in(&version).await;
+        };
+        let client = self.client.clone();
+        match self.send_in(API_VERSION).await {
+            Err(error) if error.status() == Some(400) => {
+                let version = client.negotiated_version().await?;
+                match version == API_VERSION {
+                    true => Err(error),
+                    false => again.send_in(&version).await,
+                }
+            }
+            Err(error) if error.status().is_none() => Err(error),
+            answer => {
+                client.note_understood();
+                answer
+            }
+        }
+    }
+
+    async fn send_in(self, version: &str) -> Result<Response> {
+        let (client, request) = self.build(version)?;
         let what = request.uri().to_string();
         let stream = client.inner().transport.connect().await?;
         let plain = client.inner().transport.is_plain_tcp();
@@ -215,7 +265,8 @@ impl Request {
 
     /// Sends it and takes the connection over, for a container's standard streams.
     pub async fn hijack(self) -> Result<Hijacked> {
-        let (client, request) = self.build().await?;
+        let version = self.client.api_version().await?;
+        let (client, request) = self.build(&version)?;
         let stream = client.inner().transport.connect().await?;
         hijack::open(stream, request).await
     }

@@ -1,8 +1,8 @@
 //! The command line: global options, finding the verb, and what every verb is given.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use berth_client::{Client, Host, Options};
 use berth_store::tree::Extractor;
@@ -139,17 +139,19 @@ async fn is_listening(path: &std::path::Path) -> bool {
     }
 }
 
-/// Runs one command line, without the program's own name.
-pub fn main(program: &'static str, args: Vec<OsString>) -> ExitCode {
-    match dispatch(program, args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !failure.message.is_empty() {
-                eprintln!("{}", failure.message);
-            }
-            ExitCode::from(failure.code)
+/// Runs one command line, without the program's own name, and ends the process.
+pub fn main(program: &'static str, args: Vec<OsString>) -> ! {
+    let mut code = 0;
+    if let Err(failure) = dispatch(program, args) {
+        if !failure.message.is_empty() {
+            eprintln!("{}", failure.message);
         }
+        code = failure.code;
     }
+    // What could not be printed has no reader any more.
+    let _ = std::io::stdout().flush();
+    // Giving back memory that goes with the process would take as long as reading the command line.
+    berth_sys::process::exit(code.into())
 }
 
 fn dispatch(program: &'static str, args: Vec<OsString>) -> Outcome {

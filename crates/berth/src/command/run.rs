@@ -98,13 +98,16 @@ impl Run {
             tty: config.tty,
             detach_keys: keys,
         };
-        let connection = attach(client, id, &wiring, false).await?;
         let condition = if self.container.rm {
             "removed"
         } else {
             "next-exit"
         };
-        let waiter = wait_in_background(client, id, condition).await?;
+        // Both are there before the start, in either order.
+        let (connection, waiter) = tokio::try_join!(
+            attach(client, id, &wiring, false),
+            wait_in_background(client, id, condition)
+        )?;
         if let Err(failure) = start(client, id).await {
             if self.container.rm {
                 // Until it is removed; why it did not start is told below.
