@@ -15,6 +15,16 @@ pub(crate) struct Filter {
     /// Each instruction as one number, which keeps the message short.
     program: Vec<u64>,
     pub flags: u32,
+    pub listener: Option<Listener>,
+}
+
+/// Who decides upon the calls that the filter hands on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listener {
+    /// A socket.
+    pub path: String,
+    /// Told with the descriptor.
+    pub metadata: String,
 }
 
 impl Filter {
@@ -30,6 +40,7 @@ impl Filter {
                 })
                 .collect(),
             flags,
+            listener: None,
         }
     }
 
@@ -72,10 +83,18 @@ impl Cache {
 /// Compiles a profile.
 pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Filter> {
     let program = seccomp::compile(profile).map_err(|e| Error::invalid(e.to_string()))?;
+    let mut filter = Filter::new(&program.instructions, program.flags);
     if program.notifies() {
-        return Err(Error::invalid("seccomp: SCMP_ACT_NOTIFY is not supported"));
+        if profile.listener_path.is_empty() {
+            let text = "seccomp: SCMP_ACT_NOTIFY is used, but no listenerPath is given";
+            return Err(Error::invalid(text));
+        }
+        filter.listener = Some(Listener {
+            path: profile.listener_path.clone(),
+            metadata: profile.listener_metadata.clone(),
+        });
     }
-    Ok(Filter::new(&program.instructions, program.flags))
+    Ok(filter)
 }
 
 #[cfg(test)]

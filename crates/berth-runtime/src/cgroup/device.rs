@@ -51,20 +51,7 @@ fn check(rule: &DeviceRule) -> Result<Rule> {
             .map(Some)
             .map_err(|_| Error::Invalid(format!("invalid device number {n} in a device rule"))),
     };
-    let mut access = 0;
-    for c in rule.access.chars() {
-        access |= match c {
-            'r' => READ,
-            'w' => WRITE,
-            'm' => MKNOD,
-            _ => {
-                let text = &rule.access;
-                return Err(Error::Invalid(format!(
-                    "invalid access {text:?} in a device rule: only r, w and m are known"
-                )));
-            }
-        };
-    }
+    let access = access(rule)?;
     let block = match rule.kind {
         DeviceKind::All => None,
         DeviceKind::Block => Some(true),
@@ -82,6 +69,27 @@ fn check(rule: &DeviceRule) -> Result<Rule> {
         minor: number(rule.minor)?,
         access: if access == 0 { ANY } else { access },
     })
+}
+
+/// The bits that a rule is about. Letters beside r, w and m, which runc lets pass, may close but never
+/// open anything: they deny everything and allow nothing.
+fn access(rule: &DeviceRule) -> Result<u8> {
+    let known = rule.access.chars().filter_map(|c| match c {
+        'r' => Some(READ),
+        'w' => Some(WRITE),
+        'm' => Some(MKNOD),
+        _ => None,
+    });
+    let bits = known.fold(0, |sum, bit| sum | bit);
+    match (rule.access.chars().all(|c| "rwm".contains(c)), rule.allow) {
+        (true, _) => Ok(bits),
+        (false, false) => Ok(ANY),
+        (false, true) if bits != 0 => Ok(bits),
+        (false, true) => Err(Error::Invalid(format!(
+            "invalid access {:?} in a device rule: only r, w and m are known",
+            rule.access
+        ))),
+    }
 }
 
 /// Which nodes an entry of a v1 list is about.
@@ -346,9 +354,23 @@ mod tests {
             minor: None,
             access: access.to_owned(),
         };
-        assert!(with_implied(&[rule("rwx", DeviceKind::Char, None)]).is_err());
+        assert!(with_implied(&[rule("x", DeviceKind::Char, None)]).is_err());
         assert!(with_implied(&[rule("r", DeviceKind::Fifo, None)]).is_err());
         assert!(with_implied(&[rule("r", DeviceKind::Char, Some(-7))]).is_err());
+    }
+
+    #[test]
+    fn odd_letters_open_nothing() {
+        let rule = |allow, access: &str| DeviceRule {
+            allow,
+            kind: DeviceKind::Char,
+            major: Some(1),
+            minor: Some(11),
+            access: access.to_owned(),
+        };
+        assert_eq!(check(&rule(true, "rwa")).unwrap().access, READ | WRITE);
+        assert_eq!(check(&rule(false, "rwa")).unwrap().access, ANY);
+        assert_eq!(check(&rule(true, "")).unwrap().access, ANY);
     }
 
     /// Rules over few numbers, so that they meet; the lists either agree with the rules or the

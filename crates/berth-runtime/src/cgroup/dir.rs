@@ -37,6 +37,10 @@ impl Dir {
         })
     }
 
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }

@@ -31,6 +31,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A process could not be put into it; the words are runc's.
+    #[error(
+        "error adding pid to cgroups: {path}: {}",
+        crate::error::errno_text(source)
+    )]
+    Join {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
     /// A limit the kernel refused.
     #[error("cannot set {file} to {value:?}: {source}")]
     Limit {
@@ -56,6 +66,7 @@ impl Error {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Error::File { source, .. }
+            | Error::Join { source, .. }
             | Error::Limit { source, .. }
             | Error::Devices { source, .. } => source.raw_os_error(),
             _ => None,

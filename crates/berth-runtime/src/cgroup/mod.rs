@@ -15,6 +15,7 @@
 //! some 8 ms. A child that is cloned into a v2 cgroup does not pay it, nor one forked from a
 //! process that is inside already; [`favor_moves`] takes it away for the whole machine.
 
+mod below;
 mod device;
 mod device_program;
 mod dir;
@@ -36,6 +37,7 @@ use std::time::{Duration, Instant};
 use berth_spec::oci::runtime::LinuxResources;
 use rustix::process::{Pid, Signal, kill_process};
 
+pub use below::{SubCgroup, parse_sub_cgroups};
 pub use error::{Error, Result};
 pub use favor::favor_moves;
 pub use path::CgroupPath;
@@ -67,8 +69,25 @@ pub struct Cgroups {
 }
 
 impl Cgroups {
-    /// Looks up what is mounted (`/proc/self/mountinfo`) and opens the roots.
+    /// Looks up what is mounted (`/proc/self/mountinfo`) and opens the roots. Beside a v2 tree, that of
+    /// the v1 freezer is left alone: v2 freezes better, and one tree less is one directory less for
+    /// each container.
     pub fn detect() -> Result<Cgroups> {
+        let mut found = Self::detect_all()?;
+        if let Some(trees) = &mut found.v1
+            && found.layout == Layout::Hybrid
+        {
+            let without = |trees: &mut v1::Trees| {
+                trees.0.retain(|t| t.controllers != ["freezer"]);
+            };
+            // Nobody else has it yet.
+            Arc::get_mut(trees).map(without);
+        }
+        Ok(found)
+    }
+
+    /// The same with every tree, for who cannot know which of them others will look at.
+    pub fn detect_all() -> Result<Cgroups> {
         let file = "/proc/self/mountinfo";
         let text = std::fs::read_to_string(file).map_err(|source| Error::File {
             verb: "read",
@@ -89,10 +108,8 @@ impl Cgroups {
             if mount.v2 {
                 unified = Some(Arc::new(v2::Tree::new(root)?));
             } else {
-                trees.push(v1::Tree {
-                    controllers: mount.controllers,
-                    root,
-                });
+                let controllers = mount.controllers;
+                trees.push(v1::Tree { controllers, root });
             }
         }
         let layout = match (&trees[..], &unified) {
@@ -101,10 +118,6 @@ impl Cgroups {
             (_, None) => Layout::V1,
             (_, Some(_)) => Layout::Hybrid,
         };
-        if layout == Layout::Hybrid {
-            // v2 freezes better, and one tree less is one directory less for each container.
-            trees.retain(|t| t.controllers != ["freezer"]);
-        }
         Ok(Cgroups {
             layout,
             v1: (!trees.is_empty()).then(|| Arc::new(v1::Trees(trees))),
@@ -420,22 +433,17 @@ impl Cgroup {
         }
     }
 
-    /// Lets frozen processes go on.
+    /// Lets frozen processes go on, in whichever tree they were frozen.
     pub fn thaw(&self) -> Result<()> {
-        match (&self.v1, &self.v2) {
-            (Some(v1), None) => v1.thaw(),
-            (_, Some(v2)) => v2.thaw(),
-            (None, None) => Ok(()),
-        }
+        let v1 = self.v1.as_ref().map_or(Ok(()), v1::Group::thaw);
+        let v2 = self.v2.as_ref().map_or(Ok(()), v2::Group::thaw);
+        v1.and(v2)
     }
 
     /// Whether the processes are frozen.
     pub fn frozen(&self) -> bool {
-        match (&self.v1, &self.v2) {
-            (Some(v1), None) => v1.frozen().unwrap_or(false),
-            (_, Some(v2)) => v2.frozen(),
-            (None, None) => false,
-        }
+        let v1 = self.v1.as_ref().and_then(v1::Group::frozen);
+        v1.unwrap_or(false) || self.v2.as_ref().is_some_and(v2::Group::frozen)
     }
 
     /// Sends a signal to every process in it and below, as far as they are still there.

@@ -16,7 +16,7 @@ use super::Global;
 use super::flags::{Flag, Given};
 use super::foreground::Foreground;
 use super::kill::destroy;
-use super::state::{Directory, Saved};
+use super::state::{self, Directory, Saved};
 use super::terminal::{Host, Shown};
 use crate::cgroup::CgroupPath;
 use crate::error::{Context, Error, Result};
@@ -55,15 +55,22 @@ pub(super) fn run(global: &Global, arguments: impl Iterator<Item = OsString>) ->
         Some(Foreground::new()?)
     };
     let (directory, mut started, host) = make(global, &given, foreground.is_none())?;
+    let mut ran = true;
     let result = show(host, &mut started).and_then(|shown| {
         start_in(&directory)?;
-        started.hear_out()?;
+        if let Err(error) = started.hear_out() {
+            // From the start on, words are the container's own: runc's have nothing before them.
+            eprintln!("{error}");
+            super::log("error", &error.to_string());
+            ran = false;
+            return Ok(1);
+        }
         match &foreground {
             Some(foreground) => foreground.wait(started.pid, started.pidfd.as_fd(), shown),
             None => Ok(0),
         }
     });
-    if result.is_err() || (foreground.is_some() && !given.on("keep")) {
+    if result.is_err() || !ran || (foreground.is_some() && !given.on("keep")) {
         destroy(&directory, &directory.load()?)?;
     }
     Ok(ExitCode::from(result? as u8))
@@ -203,7 +210,7 @@ fn make_in(
     // Passing through mount namespaces loses the working directory.
     let here = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .context(|| "working directory".to_owned())?;
-    let world = World::new()?;
+    let world = World::new(state::cgroups()?)?;
     let made = world
         .cgroups
         .create(path.as_str(), &linux.resources.unwrap_or_default());

@@ -13,8 +13,10 @@ use super::Global;
 use super::create::{console, hand_over, show};
 use super::flags::{Flag, Given};
 use super::foreground::Foreground;
-use super::state::{Directory, Saved};
+use super::state::{self, Directory, Saved};
+use crate::cgroup::parse_sub_cgroups;
 use crate::error::{Context, Error, Result};
+use crate::hooks;
 use crate::init::{self, Stdio};
 use crate::launcher::World;
 use crate::seccomp_filter;
@@ -33,6 +35,7 @@ const EXEC: &[Flag] = &[
     (&["cap", "c"], true),
     (&["preserve-fds"], true),
     (&["ignore-paused"], false),
+    (&["cgroup"], true),
 ];
 
 pub(super) fn exec(global: &Global, arguments: impl Iterator<Item = OsString>) -> Result<ExitCode> {
@@ -131,7 +134,7 @@ fn start(saved: &Saved, process: &Process, given: &Given) -> Result<init::Starte
     let has = |kind: NamespaceKind| linux.namespaces.iter().any(|n| n.kind == kind);
     let here = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .context(|| "working directory".to_owned())?;
-    let world = World::new()?;
+    let world = World::new(state::cgroups()?)?;
     rustix::process::fchdir(here).context(|| "working directory".to_owned())?;
     let pids = openat(
         &world.procfs,
@@ -145,6 +148,8 @@ fn start(saved: &Saved, process: &Process, given: &Given) -> Result<init::Starte
         .pidfd()
         .ok_or_else(|| Error::gone("cannot exec in a stopped container"))?;
     let pid = Pid::from_raw(saved.pid).ok_or_else(|| Error::internal("no process"))?;
+    let below =
+        parse_sub_cgroups(given.all("cgroup")).map_err(|e| Error::invalid(e.to_string()))?;
     super::debug("nsexec container setup");
     let mut started = init::exec::start(
         &world,
@@ -158,7 +163,8 @@ fn start(saved: &Saved, process: &Process, given: &Given) -> Result<init::Starte
             pid_namespace: has(NamespaceKind::Pid).then_some(pids.as_fd()),
             own_user: has(NamespaceKind::User),
             own_time: has(NamespaceKind::Time),
-            cgroup: &saved.open_cgroup()?,
+            cgroup: &saved.open_cgroup_in(&world.cgroups)?,
+            below: &below,
             stdio: if process.terminal {
                 Stdio::Terminal
             } else {
@@ -166,6 +172,10 @@ fn start(saved: &Saved, process: &Process, given: &Given) -> Result<init::Starte
             },
             bound_to_parent: false,
             preserve_fds: given.number("preserve-fds")?.unwrap_or(0),
+            state: &|| {
+                let pid = Some(saved.pid);
+                hooks::state(&saved.spec, &saved.id, Status::Running, pid, &saved.bundle)
+            },
         },
     )?;
     super::debug("child process in init()");

@@ -21,7 +21,7 @@ const COMMANDS: [(&str, &str, &str); 18] = [
     (
         "exec",
         "run a further process in a container",
-        "[--cwd DIR] [--env NAME=VALUE] [--tty] [--user UID[:GID]] [--cap NAME] [--process FILE] [--pid-file FILE] [--console-socket PATH] [--preserve-fds N] [--ignore-paused] [--detach] ID COMMAND [ARGS]",
+        "[--cwd DIR] [--env NAME=VALUE] [--tty] [--user UID[:GID]] [--cap NAME] [--process FILE] [--pid-file FILE] [--console-socket PATH] [--preserve-fds N] [--cgroup [CONTROLLERS:]PATH] [--ignore-paused] [--detach] ID COMMAND [ARGS]",
     ),
     ("features", "tell what this runtime can do", ""),
     ("kill", "send a signal", "[--all] ID [SIGNAL]"),

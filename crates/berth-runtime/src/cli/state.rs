@@ -159,11 +159,13 @@ impl Saved {
     }
 
     pub fn open_cgroup(&self) -> Result<Cgroup> {
-        let failed = |e: crate::cgroup::Error| Error::internal(e.to_string());
-        Cgroups::detect()
-            .map_err(failed)?
-            .open(&self.cgroup)
-            .map_err(failed)
+        self.open_cgroup_in(&cgroups()?)
+    }
+
+    /// The same where the trees have been looked up already.
+    pub fn open_cgroup_in(&self, cgroups: &Cgroups) -> Result<Cgroup> {
+        let opened = cgroups.open(&self.cgroup);
+        opened.map_err(|e| Error::internal(e.to_string()))
     }
 
     pub fn status(&self, directory: &Directory) -> Status {
@@ -178,6 +180,11 @@ impl Saved {
         }
         Status::Running
     }
+}
+
+/// Every tree that is mounted: whoever uses a runtime may look at any of them.
+pub(super) fn cgroups() -> Result<Cgroups> {
+    Cgroups::detect_all().map_err(|e| Error::internal(format!("cgroup: {e}")))
 }
 
 /// Everything kept below a root. What cannot be read is passed over.

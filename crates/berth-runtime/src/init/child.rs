@@ -16,7 +16,7 @@ use rustix::thread::{Gid, Uid};
 use super::message::{Channel, FromChild};
 use super::plan::Plan;
 use super::process::ProcessPlan;
-use super::{Gate, Stdio, console, identity, program, reaper, rootfs, sysctl, take_stdio};
+use super::{Gate, Stdio, console, identity, notify, program, reaper, rootfs, sysctl, take_stdio};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::launcher::World;
@@ -79,6 +79,7 @@ fn climb(
     let file = prepare(&mut plan.process, &tree.root)?;
     drop(tree);
     plan.namespaces.joined.clear();
+    notify::load(&plan.process, channel)?;
     wait_at_gate(world, plan, channel)?;
     let environment = Some(plan.process.env.as_slice());
     let state = state(host_pid);

@@ -4,19 +4,21 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use berth_spec::oci::runtime::Process;
+use berth_spec::oci::runtime::{Process, State};
 use berth_sys::process::{self as sys, Forked};
 use berth_sys::root::RootFd;
 use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, openat};
+use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
 };
 
 use super::message::{self, Channel, FromChild};
+use super::notify::{self, Agent};
 use super::process::ProcessPlan;
 use super::{Started, Stdio, child, console, end, give_streams, identity, listen, take_stdio};
-use crate::cgroup::{Cgroup, Join};
+use crate::cgroup::{Cgroup, Join, SubCgroup};
 use crate::error::{Context, Error, Result};
 use crate::launcher::World;
 use crate::seccomp_filter::Filter;
@@ -40,9 +42,13 @@ pub(crate) struct Exec<'a> {
     pub own_user: bool,
     pub own_time: bool,
     pub cgroup: &'a Cgroup,
+    /// Cgroups below that one to be in instead.
+    pub below: &'a [SubCgroup],
     pub stdio: Stdio,
     pub bound_to_parent: bool,
     pub preserve_fds: u32,
+    /// The container, for who decides upon its system calls.
+    pub state: &'a dyn Fn() -> State,
 }
 
 /// Copies this process into the container. What comes of it is heard by
@@ -50,7 +56,7 @@ pub(crate) struct Exec<'a> {
 pub(crate) fn start(world: &World, exec: Exec<'_>) -> Result<Started> {
     let mut warnings = Vec::new();
     let plan = ProcessPlan::new(exec.process, exec.filter, exec.own_user, &mut warnings)?;
-    let join = exec.cgroup.join().context(|| "cgroup".to_owned())?;
+    let mut join = join(exec.cgroup, exec.below)?;
     let pair = match &exec.stdio {
         Stdio::Terminal => Some(console::open(
             devpts(world, exec.container.pid)?,
@@ -73,7 +79,15 @@ pub(crate) fn start(world: &World, exec: Exec<'_>) -> Result<Started> {
         move_into_link_name_space(namespace, Some(LinkNameSpaceType::ProcessID))
             .context(|| "joining the container's PID namespace".to_owned())?;
     }
-    let forked = sys::clone3(0, join.into.as_ref().map(AsFd::as_fd));
+    let mut forked = sys::clone3(0, join.into.as_ref().map(AsFd::as_fd));
+    if let Err(e) = &forked
+        && e.raw_os_error() == Some(Errno::BUSY.raw_os_error())
+        && exec.below.is_empty()
+        && let Some(beside) = beside_init(world, &exec)?
+    {
+        join = beside;
+        forked = sys::clone3(0, join.into.as_ref().map(AsFd::as_fd));
+    }
     if let Ok(Forked::Child) = forked {
         drop(parent_end);
         let slave = pair.map(|(_, slave)| slave);
@@ -85,8 +99,11 @@ pub(crate) fn start(world: &World, exec: Exec<'_>) -> Result<Started> {
         }
         None => Ok(()),
     };
-    let Forked::Parent { pid, pidfd } = forked.context(|| "cloning the exec process".to_owned())?
-    else {
+    let into = || match exec.below {
+        [] => "cloning the exec process: error adding pid to cgroups".to_owned(),
+        [(_, path), ..] => format!("error adding pid to cgroups: {path:?}"),
+    };
+    let Forked::Parent { pid, pidfd } = forked.context(into)? else {
         return Err(Error::internal("a copy went the wrong way"));
     };
     if let Err(e) = home {
@@ -100,7 +117,30 @@ pub(crate) fn start(world: &World, exec: Exec<'_>) -> Result<Started> {
         warnings,
         channel: parent_end,
         executing: false,
+        agent: Agent::of(exec.filter.and_then(|f| f.listener.as_ref()), exec.state),
     })
+}
+
+fn join(cgroup: &Cgroup, below: &[SubCgroup]) -> Result<Join> {
+    match below {
+        [] => cgroup.join().context(|| "cgroup".to_owned()),
+        below => cgroup
+            .join_below(below)
+            .map_err(|e| Error::invalid(e.to_string())),
+    }
+}
+
+/// The container's cgroup may hold no process any more, where it has handed controllers to cgroups
+/// below (v2): then a further process goes where the first one went.
+fn beside_init(world: &World, exec: &Exec<'_>) -> Result<Option<Join>> {
+    let path = format!("{}/cgroup", exec.container.pid.as_raw_pid());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let listed = openat(&world.procfs, path, flags, Mode::empty())
+        .map_err(std::io::Error::from)
+        .and_then(|file| std::io::read_to_string(std::fs::File::from(file)))
+        .context(|| "the container's cgroup".to_owned())?;
+    let below = exec.cgroup.below_of(&listed);
+    below.map(|below| join(exec.cgroup, &[below])).transpose()
 }
 
 /// The devpts that the container has at `/dev/pts`. It is looked up inside its root; that it is one,
@@ -177,6 +217,7 @@ fn climb(
     let root = RootFd::open(Path::new("/")).context(|| "the root".to_owned())?;
     let file = child::prepare(&mut plan, &root)?;
     drop(root);
+    notify::load(&plan, channel)?;
     let last = child::Last {
         bound_to_parent: exec.bound_to_parent,
         preserve_fds: exec.preserve_fds,

@@ -73,7 +73,8 @@ pub(super) fn assume(plan: &ProcessPlan) -> Result<()> {
 }
 
 fn filter(plan: &ProcessPlan) -> Result<()> {
-    let Some((program, flags)) = &plan.filter else {
+    // One with a listener is on already.
+    let Some((program, flags)) = plan.filter.as_ref().filter(|_| !plan.notifies()) else {
         return Ok(());
     };
     seccomp::set_filter(program, *flags)

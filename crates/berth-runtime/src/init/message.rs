@@ -6,6 +6,7 @@
 //!   ◀──────────────────────── Born, Go ▶   from the one that goes ahead, if the way is indirect
 //!   ◀─────────────────────────────────── Hooks, Go ▶   only with hooks of that point
 //!   ◀──────────────────────────────── Terminal   its master, only with a terminal
+//!   ◀──────────────────────────────── Listener, Go ▶   only where somebody else decides upon calls
 //!   ◀─────────────────────────────────── Ready, Go ▶   only where the start is to wait
 //!   ◀─────────────────────────────── Executing
 //!   ◀────────────────────────────────────  end   the descriptor was closed by the exec
@@ -40,6 +41,9 @@ pub(crate) enum FromChild {
     Failed(Error),
 }
 
+/// What a message with a listener's number starts with; all others are JSON.
+const LISTENER: u8 = b'L';
+
 /// One end.
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
@@ -59,6 +63,14 @@ impl Channel {
             bytes = serde_json::to_vec(&FromChild::Failed(Error::internal("error too long")))?;
         }
         socket::send(&self.0, &bytes, fds)?;
+        Ok(())
+    }
+
+    /// The child tells the number of its listener. Nothing but `write` is called, and nothing allocated:
+    /// anything else may wait for whoever is to get that listener.
+    pub fn tell_listener(&self, number: i32) -> io::Result<()> {
+        let [a, b, c, d] = number.to_ne_bytes();
+        rustix::io::write(&self.0, &[LISTENER, a, b, c, d])?;
         Ok(())
     }
 
@@ -89,6 +101,10 @@ impl Channel {
         let mut buffer = vec![0; MESSAGE_MAX];
         match socket::receive(&self.0, &mut buffer) {
             Ok((0, _)) => Ok(Heard::End),
+            Ok((5, _)) if buffer[0] == LISTENER => {
+                let number = [buffer[1], buffer[2], buffer[3], buffer[4]];
+                Ok(Heard::Listener(i32::from_ne_bytes(number)))
+            }
             Ok((n, fds)) => {
                 let message = serde_json::from_slice(&buffer[..n])
                     .context(|| "message of the container's process".to_owned())?;
@@ -108,6 +124,8 @@ impl Channel {
 #[derive(Debug)]
 pub(crate) enum Heard {
     Message(FromChild, Vec<OwnedFd>),
+    /// The process has put on a filter; this is its descriptor of the calls that wait.
+    Listener(i32),
     /// The child's end is closed.
     End,
     /// Not now.

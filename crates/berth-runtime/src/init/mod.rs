@@ -16,6 +16,7 @@ mod mask;
 pub(crate) mod message;
 mod mounts;
 mod namespace;
+mod notify;
 mod options;
 mod plan;
 mod process;
@@ -43,6 +44,7 @@ use crate::seccomp_filter::Filter;
 use crate::user_namespace;
 use message::{Channel, FromChild, Heard};
 pub(crate) use namespace::Given;
+use notify::Agent;
 use plan::Plan;
 
 /// A container to start.
@@ -95,6 +97,8 @@ pub(crate) struct Started {
     pub channel: Channel,
     /// It has said that it is about to run its program.
     executing: bool,
+    /// Who decides upon its system calls.
+    agent: Option<Agent>,
 }
 
 impl Started {
@@ -116,6 +120,7 @@ impl Started {
             warnings: Vec::new(),
             channel,
             executing: true,
+            agent: None,
         })
     }
 }
@@ -129,6 +134,7 @@ pub(crate) fn start(world: &World, start: Start<'_>) -> Result<Started> {
         let pid = Some(pid.as_raw_pid());
         hooks::state(spec, id, Status::Creating, pid, bundle)
     };
+    let listener = start.filter.and_then(|filter| filter.listener.as_ref());
     let mut plan = Plan::new(world, start, &mut warnings)?;
     let (parent_end, child_end) = message::pair()?;
     let needs = Needs::of(&mut plan);
@@ -158,6 +164,7 @@ pub(crate) fn start(world: &World, start: Start<'_>) -> Result<Started> {
         warnings,
         channel: parent_end,
         executing: false,
+        agent: Agent::of(listener, || state(pid)),
     };
     let result = set_up(world, &mut started, needs, &stdio).and_then(|()| {
         drop(stdio);
@@ -350,6 +357,12 @@ fn listen(started: &mut Started, hooks: &dyn Fn() -> Result<()>) -> Result<bool>
             Heard::Message(FromChild::Ready, _) => return Ok(true),
             Heard::Message(FromChild::Executing, _) => started.executing = true,
             Heard::Message(FromChild::Failed(error), _) => return Err(error),
+            Heard::Listener(number) => {
+                let agent = started.agent.as_ref();
+                let agent = agent.ok_or_else(|| Error::internal("a listener for nobody"))?;
+                agent.hand_over(started.pid, started.pidfd.as_fd(), number)?;
+                started.channel.go()?;
+            }
             Heard::End if started.executing => return Ok(true),
             Heard::End => return Err(ended_early(&started.pidfd)),
             Heard::Nothing => return Ok(false),

@@ -44,6 +44,14 @@ pub(crate) struct MountPlan {
 pub(crate) enum Source {
     /// A detached copy of something of the host, and whether it is a directory.
     Bind { tree: OwnedFd, directory: bool },
+    /// A part of the container's own tree, where an earlier mount of it stands: what is there is known
+    /// only once that is in place. The path is one inside the root; owners are mapped as this user
+    /// namespace says, and whether those of mounts below, too.
+    Inside {
+        path: PathBuf,
+        recursive: bool,
+        idmap: Option<(OwnedFd, bool)>,
+    },
     /// The container's view of its cgroup.
     Cgroup,
     /// A new file system of this type.
@@ -61,25 +69,29 @@ pub(crate) struct Mapper<'a> {
     pub user: Option<BorrowedFd<'a>>,
 }
 
+/// Where the source of a bind mount is looked up.
+#[derive(Debug)]
+pub(crate) enum Origin<'a> {
+    /// The path that it names, from the bundle.
+    Bundle(&'a Path),
+    /// It was opened already.
+    Handle(OwnedFd),
+    /// This path of the container's own tree.
+    Inside(PathBuf),
+}
+
 impl MountPlan {
-    /// Checks a mount and opens its source, `handle` if given instead of the path it names.
-    pub fn new(
-        asked: &Mount,
-        bundle: &Path,
-        handle: Option<OwnedFd>,
-        mapper: Mapper<'_>,
-    ) -> Result<Self> {
+    /// Checks a mount, and opens its source where that can be done by now.
+    pub fn new(asked: &Mount, origin: Origin<'_>, mapper: Mapper<'_>) -> Result<Self> {
         let what = || format!("mount {:?}", asked.destination);
         if !asked.destination.starts_with('/') {
-            return Err(Error::invalid(format!(
-                "{}: mount destination not absolute",
-                what()
-            )));
+            let text = "mount destination not absolute";
+            return Err(Error::invalid(format!("{}: {text}", what())));
         }
         let options = MountOptions::parse(&asked.options);
         let source = match (options.bind, asked.kind.as_str()) {
-            (Some(recursive), _) => bind(asked, bundle, recursive, handle)?,
-            (None, "bind") => bind(asked, bundle, false, handle)?,
+            (Some(recursive), _) => bind(asked, recursive, origin)?,
+            (None, "bind") => bind(asked, false, origin)?,
             (None, "cgroup" | "cgroup2") => Source::Cgroup,
             (None, "") => {
                 let text = format!("{}: it has no type", what());
@@ -90,7 +102,7 @@ impl MountPlan {
                 source: asked.source.clone(),
             },
         };
-        map_owners(asked, &options, &source, mapper)?;
+        let source = map_owners(asked, &options, source, mapper)?;
         Ok(Self {
             destination: asked.destination.clone(),
             source,
@@ -103,18 +115,18 @@ impl MountPlan {
 fn map_owners(
     asked: &Mount,
     options: &MountOptions,
-    source: &Source,
+    mut source: Source,
     mapper: Mapper<'_>,
-) -> Result<()> {
+) -> Result<Source> {
     let what = |text: &str| format!("mount {:?}: {text}", asked.destination);
     let (uids, gids) = (&asked.uid_mappings, &asked.gid_mappings);
     if options.idmap.is_none() && uids.is_empty() && gids.is_empty() {
-        return Ok(());
+        return Ok(source);
     }
-    let Source::Bind { tree, .. } = source else {
+    if !matches!(source, Source::Bind { .. } | Source::Inside { .. }) {
         let text = "id-mapped mounts are only supported for bind-mounts";
         return Err(Error::invalid(what(text)));
-    };
+    }
     let own;
     let user = match (uids.is_empty(), gids.is_empty(), mapper.user) {
         (false, false, _) => {
@@ -131,20 +143,39 @@ fn map_owners(
             return Err(Error::invalid(what(text)));
         }
     };
+    let all = options.idmap == Some(true);
+    match &mut source {
+        Source::Bind { tree, .. } => map_tree(tree, user, all, &asked.source)
+            .map_err(|e| e.during(&format!("mount {:?}", asked.destination)))?,
+        Source::Inside { idmap, .. } => {
+            let user = user.try_clone_to_owned();
+            *idmap = Some((user.context(|| what("user namespace"))?, all));
+        }
+        _ => {}
+    }
+    Ok(source)
+}
+
+/// Maps the owners in a detached tree; it is called `source` in messages.
+pub(super) fn map_tree(
+    tree: impl AsFd,
+    user: BorrowedFd<'_>,
+    all: bool,
+    source: &str,
+) -> Result<()> {
     let change = Attributes {
         idmap: Some(user),
         ..Attributes::default()
     };
-    mount::set_attributes(tree, options.idmap == Some(true), &change).map_err(|e| {
+    mount::set_attributes(tree, all, &change).map_err(|e| {
         let text = errno_text(&e);
-        Error::invalid(what(&format!(
-            "failed to set MOUNT_ATTR_IDMAP on {}: {text} (maybe the filesystem used doesn't support idmap mounts on this kernel?)",
-            asked.source
-        )))
+        Error::invalid(format!(
+            "failed to set MOUNT_ATTR_IDMAP on {source}: {text} (maybe the filesystem used doesn't support idmap mounts on this kernel?)",
+        ))
     })
 }
 
-fn bind(asked: &Mount, bundle: &Path, recursive: bool, handle: Option<OwnedFd>) -> Result<Source> {
+fn bind(asked: &Mount, recursive: bool, origin: Origin<'_>) -> Result<Source> {
     let what = || {
         format!(
             "error mounting {:?} to rootfs at {:?}",
@@ -155,28 +186,65 @@ fn bind(asked: &Mount, bundle: &Path, recursive: bool, handle: Option<OwnedFd>) 
         let text = errno_text(&e);
         Error::invalid(format!("{}: mount src={}: {text}", what(), asked.source))
     };
-    let tree = match handle {
-        Some(handle) => match mount::clone_handle(&handle, recursive) {
+    let tree = match origin {
+        Origin::Inside(path) => {
+            return Ok(Source::Inside {
+                path,
+                recursive,
+                idmap: None,
+            });
+        }
+        Origin::Handle(handle) => match mount::clone_handle(&handle, recursive) {
             Ok(tree) => tree,
             // The root of a detached mount, which older kernels do not copy: it is the tree itself.
             Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => handle,
             Err(e) => return Err(named(e)),
         },
-        None if asked.source.is_empty() => {
+        Origin::Bundle(_) if asked.source.is_empty() => {
             return Err(Error::invalid(format!("{}: it has no source", what())));
         }
-        None => {
+        Origin::Bundle(bundle) => {
             let path: PathBuf = bundle.join(&asked.source);
             mount::clone_path(CWD, path, recursive).map_err(named)?
         }
     };
-    let stat = fstat(&tree).context(what)?;
-    let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let directory = is_directory(&tree).context(what)?;
     Ok(Source::Bind { tree, directory })
 }
 
-/// Makes the plan's file system as a detached mount.
-pub(super) fn create(plan: &MountPlan, kind: &str, source: &str) -> Result<OwnedFd> {
+fn is_directory(tree: &OwnedFd) -> std::io::Result<bool> {
+    Ok(FileType::from_raw_mode(fstat(tree)?.st_mode) == FileType::Directory)
+}
+
+/// Opens a source that stands in the container's own tree, now that the mounts before it are there.
+pub(super) fn open_inside(root: &RootFd, plan: &mut MountPlan) -> Result<()> {
+    let Source::Inside {
+        path,
+        recursive,
+        idmap,
+    } = &plan.source
+    else {
+        return Ok(());
+    };
+    let what = || format!("mount src={} (of the container)", path.display());
+    let handle = root.handle(path).invalid(what)?;
+    let tree = mount::clone_handle(handle, *recursive).invalid(what)?;
+    if let Some((user, all)) = idmap {
+        map_tree(&tree, user.as_fd(), *all, &path.display().to_string())?;
+    }
+    let directory = is_directory(&tree).context(what)?;
+    plan.source = Source::Bind { tree, directory };
+    Ok(())
+}
+
+/// Makes the plan's file system as a detached mount. A tmpfs has the mode of the directory that it
+/// `covers`, if there is one and nothing else was asked for.
+pub(super) fn create(
+    plan: &MountPlan,
+    kind: &str,
+    source: &str,
+    covers: Option<u32>,
+) -> Result<OwnedFd> {
     let what = || {
         format!(
             "error mounting {source:?} to rootfs at {:?}",
@@ -194,7 +262,16 @@ pub(super) fn create(plan: &MountPlan, kind: &str, source: &str) -> Result<Owned
     if !source.is_empty() {
         options.insert(0, ("source", Some(source)));
     }
-    mount::new_mount(kind, &options, plan.options.set).invalid(what)
+    let mode = covers.map(|mode| format!("{:o}", mode & 0o7777));
+    if let Some(mode) = &mode
+        && kind == "tmpfs"
+        && !options.iter().any(|(name, _)| *name == "mode")
+    {
+        options.push(("mode", Some(mode)));
+    }
+    // A tmpfs may have to be filled before it cannot be written any more: `finish` of the tree.
+    let later = if kind == "tmpfs" { mount::RDONLY } else { 0 };
+    mount::new_mount(kind, &options, plan.options.set & !later).invalid(what)
 }
 
 /// Gives a detached tree the attributes that the plan says.
@@ -276,7 +353,7 @@ fn check_procfs(plan: &MountPlan) -> Result<()> {
     let is_procfs = match &plan.source {
         Source::New { kind, .. } => kind == "proc",
         Source::Bind { tree, .. } => fstatfs(tree).context(what)?.f_type as u64 == PROC_SUPER_MAGIC,
-        Source::Cgroup | Source::Dev(_) => false,
+        Source::Cgroup | Source::Dev(_) | Source::Inside { .. } => false,
     };
     if is_procfs {
         return Ok(());
@@ -325,7 +402,7 @@ mod tests {
             procfs: procfs.as_fd(),
             user: None,
         };
-        MountPlan::new(asked, Path::new("/"), None, mapper)
+        MountPlan::new(asked, Origin::Bundle(Path::new("/")), mapper)
     }
 
     fn asked(kind: &str, source: &str, options: &[&str]) -> Mount {

@@ -1,14 +1,15 @@
 //! All that a container's first process will do, checked and opened before it exists.
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use berth_spec::oci::runtime::{Hooks, NamespaceKind, Spec};
+use berth_spec::oci::runtime::{Hooks, Mount, NamespaceKind, Spec};
 use berth_sys::mount;
 use rustix::fs::{CWD, Mode};
 
 use super::dev::{self, Bind, Node};
-use super::mounts::{self, Mapper, MountPlan, Source};
+use super::mounts::{self, Mapper, MountPlan, Origin, Source};
 use super::namespace::Namespaces;
 use super::options::root_propagation;
 use super::process::ProcessPlan;
@@ -48,6 +49,8 @@ pub(crate) struct Plan {
     /// Begins in the empty mount namespace. Hooks that are to see the host's files forbid it, and so
     /// does a user namespace: the kernel lets it mount a procfs only where it sees one.
     pub from_empty: bool,
+    /// Where the root is put in the mount namespace until it is all there is: hooks look for it there.
+    pub host_root: Option<PathBuf>,
     /// Dies with its parent.
     pub bound_to_parent: bool,
     /// Stays, with the program as its child.
@@ -82,6 +85,7 @@ impl Plan {
             procfs: world.procfs.as_fd(),
             user: namespaces.user.as_ref().map(AsFd::as_fd),
         };
+        let host_root = host_root(spec, start.bundle);
         let mut mounts = plan_mounts(spec, start.bundle, start.sources, mapper)?;
         let own_dev = !mounts.iter().any(|m| {
             m.destination.trim_end_matches('/') == "/dev" && matches!(m.source, Source::Bind { .. })
@@ -129,13 +133,25 @@ impl Plan {
             namespaces,
             stdio: start.stdio,
             gate: start.gate,
-            from_empty: hooks.create_container.is_empty() && !own_user,
+            from_empty: !hooks_look_in(&hooks) && !own_user,
+            host_root: host_root.filter(|_| hooks_look_in(&hooks)),
             hooks,
             bound_to_parent: start.bound_to_parent,
             init: start.init,
             preserve_fds: start.preserve_fds,
         })
     }
+}
+
+/// Hooks that run before the root is all there is may enter the mount namespace, and expect the host's
+/// files in it.
+fn hooks_look_in(hooks: &Hooks) -> bool {
+    let before = [
+        &hooks.prestart,
+        &hooks.create_runtime,
+        &hooks.create_container,
+    ];
+    before.iter().any(|hooks| !hooks.is_empty())
 }
 
 fn check_names(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
@@ -163,17 +179,57 @@ fn plan_mounts(
     mut sources: Vec<(usize, OwnedFd)>,
     mapper: Mapper<'_>,
 ) -> Result<Vec<MountPlan>> {
-    let mut planned = Vec::with_capacity(spec.mounts.len());
+    let root = host_root(spec, bundle);
+    let mut planned: Vec<MountPlan> = Vec::with_capacity(spec.mounts.len());
     for (index, asked) in spec.mounts.iter().enumerate() {
         let given = sources.iter().position(|(i, _)| *i == index);
-        let handle = given.map(|at| sources.swap_remove(at).1);
-        planned.push(MountPlan::new(asked, bundle, handle, mapper)?);
+        let asked = &destined(asked, root.as_deref());
+        let inside = || inside(root.as_deref()?, bundle, asked, &planned);
+        let origin = match given.map(|at| sources.swap_remove(at).1) {
+            Some(handle) => Origin::Handle(handle),
+            None => inside().map_or(Origin::Bundle(bundle), Origin::Inside),
+        };
+        planned.push(MountPlan::new(asked, origin, mapper)?);
     }
     if sources.is_empty() {
         Ok(planned)
     } else {
         Err(Error::invalid("a source was given for no mount"))
     }
+}
+
+/// Where on the host the container's root stands, if the document says so.
+fn host_root(spec: &Spec, bundle: &Path) -> Option<PathBuf> {
+    let path = &spec.root.as_ref().filter(|r| !r.path.is_empty())?.path;
+    let path = bundle.join(path);
+    (path.is_absolute() && path.parent().is_some()).then_some(path)
+}
+
+/// A mount whose destination is a path inside the root: it may be given as one of the host
+/// (as runc takes it), or without the slash at its start (config.md, "Mounts").
+fn destined<'a>(asked: &'a Mount, root: Option<&Path>) -> Cow<'a, Mount> {
+    let path = Path::new(&asked.destination);
+    let inside = root.and_then(|root| path.strip_prefix(root).ok());
+    let inside = inside.or((!path.is_absolute()).then_some(path));
+    let Some(inside) = inside.and_then(Path::to_str) else {
+        return Cow::Borrowed(asked);
+    };
+    let mut asked = asked.clone();
+    asked.destination = format!("/{inside}");
+    Cow::Owned(asked)
+}
+
+/// The path inside the root of a source that an earlier mount of the same container covers: what the
+/// host has there is not what was meant.
+fn inside(root: &Path, bundle: &Path, asked: &Mount, earlier: &[MountPlan]) -> Option<PathBuf> {
+    let source = bundle.join(&asked.source);
+    let normal = |c: std::path::Component<'_>| {
+        use std::path::Component::{Normal, RootDir};
+        matches!(c, Normal(_) | RootDir)
+    };
+    let path = Path::new("/").join(source.strip_prefix(root).ok()?);
+    let covered = |m: &MountPlan| path.starts_with(&m.destination);
+    (path.components().all(normal) && earlier.iter().any(covered)).then_some(path)
 }
 
 /// Makes the tmpfs at `/dev` and all nodes in it, with the rights that the container will not have;
@@ -190,7 +246,9 @@ fn fill_dev(
         return Ok(false);
     };
     let made = match &planned.source {
-        Source::New { kind, source } if kind == "tmpfs" => mounts::create(planned, kind, source)?,
+        Source::New { kind, source } if kind == "tmpfs" => {
+            mounts::create(planned, kind, source, None)?
+        }
         _ => return Ok(false),
     };
     let umask = rustix::process::umask(Mode::empty());

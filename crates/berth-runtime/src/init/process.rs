@@ -53,6 +53,12 @@ pub(crate) struct CapabilitySets {
 }
 
 impl ProcessPlan {
+    /// Whether the filter has a listener.
+    pub fn notifies(&self) -> bool {
+        let flags = self.filter.as_ref().map_or(0, |(_, flags)| *flags);
+        flags & berth_sys::seccomp::FLAG_NEW_LISTENER != 0
+    }
+
     /// Checks a process; `warnings` are told what will be less than was asked. With `own_user`, it
     /// is root of a user namespace of its own, where it has every capability.
     pub fn new(

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use berth_sys::mount::{self, Attributes, NODEV, NOEXEC, NOSUID, RDONLY};
 use berth_sys::root::RootFd;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::copy_up;
@@ -24,6 +25,8 @@ pub(super) struct Tree {
     dev: Option<OwnedFd>,
     /// The instance of devpts that the container's terminals are of.
     pub devpts: Option<OwnedFd>,
+    /// Mounts that are filled first and protected last.
+    read_only: Vec<OwnedFd>,
 }
 
 /// Puts the root over that of the namespace, and everything in it that the document says.
@@ -32,12 +35,13 @@ pub(super) fn build(plan: &mut Plan) -> Result<Tree> {
         mount::set_namespace_propagation(mount::Propagation::Slave)
             .context(|| "making the host's mounts slaves".to_owned())?;
     }
-    mount::attach_over_root(&plan.root).context(|| "mounting the root".to_owned())?;
+    attach_root(plan)?;
     let root = plan.root.try_clone().and_then(RootFd::new);
     let mut tree = Tree {
         root: root.context(|| "the root file system".to_owned())?,
         dev: None,
         devpts: None,
+        read_only: Vec::new(),
     };
     for planned in std::mem::take(&mut plan.mounts) {
         tree.add(planned, plan)?;
@@ -58,6 +62,34 @@ pub(super) fn build(plan: &mut Plan) -> Result<Tree> {
     Ok(tree)
 }
 
+/// Puts the root over that of the namespace; where hooks look for it on the host, there.
+fn attach_root(plan: &Plan) -> Result<()> {
+    let what = || "mounting the root".to_owned();
+    let Some(path) = &plan.host_root else {
+        return mount::attach_over_root(&plan.root).context(what);
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let place = match openat(CWD, path, flags, Mode::empty()) {
+        Ok(place) => place,
+        // The root of a user namespace may not go everywhere on the host.
+        Err(Errno::ACCESS | Errno::NOENT) => {
+            return mount::attach_over_root(&plan.root).context(what);
+        }
+        Err(e) => return Err(e).context(what),
+    };
+    let (there, root) = (
+        fstat(&place).context(what)?,
+        fstat(&plan.root).context(what)?,
+    );
+    if (there.st_dev, there.st_ino) != (root.st_dev, root.st_ino) {
+        let text = "the root file system has changed meanwhile";
+        return Err(Error::invalid(format!("{}: {text}", what())));
+    }
+    mount::attach(&plan.root, place).context(what)?;
+    // What hooks name without a path is in there.
+    rustix::process::fchdir(&plan.root).context(what)
+}
+
 /// The working directory is made where the image has none, as runc does.
 fn missing_cwd<'a>(root: &RootFd, cwd: &'a str) -> Option<(&'a Path, &'a str)> {
     let path = Path::new(cwd);
@@ -66,7 +98,16 @@ fn missing_cwd<'a>(root: &RootFd, cwd: &'a str) -> Option<(&'a Path, &'a str)> {
 }
 
 impl Tree {
-    fn add(&mut self, planned: MountPlan, plan: &Plan) -> Result<()> {
+    fn add(&mut self, mut planned: MountPlan, plan: &Plan) -> Result<()> {
+        mounts::open_inside(&self.root, &mut planned)?;
+        let covers = match &planned.source {
+            // Looked at before it is made for the mount.
+            Source::New { kind, .. } if kind == "tmpfs" => {
+                let stat = self.root.stat(Path::new(&planned.destination));
+                stat.ok().map(|stat| stat.st_mode)
+            }
+            _ => None,
+        };
         let target = mounts::place(&self.root, &planned)?;
         let failed = |e: std::io::Error| {
             Error::internal(format!("mounting at {:?}: {e}", planned.destination))
@@ -79,11 +120,14 @@ impl Tree {
             Source::Dev(made) => {
                 mounts::adjust(made, &planned, false)?;
                 self.dev = Some(made.try_clone().map_err(failed)?);
+                self.protect_later(&planned, made)?;
                 mount::attach(made, target).map_err(failed)
             }
+            // Opened above.
+            Source::Inside { .. } => Err(Error::internal("a source that was not opened")),
             Source::Cgroup => add_cgroup(&planned, &plan.cgroup, target),
             Source::New { kind, source } => {
-                let made = match mounts::create(&planned, kind, source) {
+                let made = match mounts::create(&planned, kind, source, covers) {
                     Err(_) if kind == "sysfs" && plan.sysfs.is_some() => host_sysfs(plan)?,
                     made => made?,
                 };
@@ -103,6 +147,9 @@ impl Tree {
                     copy_up::copy(covered, &made).map_err(failed)?;
                 }
                 mount::attach(&made, target).map_err(failed)?;
+                if kind == "tmpfs" {
+                    self.protect_later(&planned, &made)?;
+                }
                 match &self.dev {
                     // Filled after it was attached: what is mounted on its nodes must be in this namespace.
                     Some(dev) if planned.destination == "/dev" => {
@@ -112,6 +159,14 @@ impl Tree {
                 }
             }
         }
+    }
+
+    fn protect_later(&mut self, planned: &MountPlan, made: &OwnedFd) -> Result<()> {
+        if planned.options.set & RDONLY != 0 {
+            let made = made.try_clone();
+            self.read_only.push(made.context(|| "tmpfs".to_owned())?);
+        }
+        Ok(())
     }
 
     /// Where the terminal is seen as `/dev/console`; none where `/dev` is the host's.
@@ -141,11 +196,15 @@ impl Tree {
                 masks.hide(path)?;
             }
         }
+        let change = Attributes {
+            set: RDONLY,
+            ..Attributes::default()
+        };
+        for mount in &self.read_only {
+            mount::set_attributes(mount, false, &change)
+                .context(|| "making a tmpfs read-only".to_owned())?;
+        }
         if plan.readonly_root {
-            let change = Attributes {
-                set: RDONLY,
-                ..Attributes::default()
-            };
             mount::set_attributes(&self.root, false, &change)
                 .context(|| "making the root read-only".to_owned())?;
         }

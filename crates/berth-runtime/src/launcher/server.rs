@@ -6,7 +6,8 @@ use berth_sys::process::{self, Forked};
 use berth_sys::socket;
 
 use super::World;
-use crate::cgroup;
+use crate::cgroup::{self, Cgroups};
+use crate::error::Context;
 use crate::shim;
 
 /// Serves until the engine is gone.
@@ -22,7 +23,10 @@ pub(super) fn run(socket: OwnedFd) -> ! {
     // Signals for the engine's terminal are not for us; without a session of our own yet is fine.
     let _ = rustix::process::setsid();
     let _ = rustix::process::chdir("/");
-    let world = match World::new() {
+    let world = match Cgroups::detect()
+        .context(|| "cgroups".to_owned())
+        .and_then(World::new)
+    {
         Ok(world) => world,
         Err(error) => {
             let _ = socket::send(&socket, error.to_string().as_bytes(), &[]);

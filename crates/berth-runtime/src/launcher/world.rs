@@ -28,7 +28,7 @@ pub(crate) struct World {
 
 impl World {
     /// Makes it. The calling process passes through the empty mount namespace and comes back.
-    pub fn new() -> Result<Self> {
+    pub fn new(cgroups: Cgroups) -> Result<Self> {
         let nosuid = mount::NOSUID | mount::NODEV | mount::NOEXEC;
         let procfs =
             mount::new_mount("proc", &[], nosuid).context(|| "mounting a procfs".to_owned())?;
@@ -43,7 +43,7 @@ impl World {
             empty: made?,
             home,
             pids,
-            cgroups: Cgroups::detect().context(|| "cgroups".to_owned())?,
+            cgroups,
         })
     }
 }

@@ -67,9 +67,11 @@ impl Exec {
                     own_user: container.has(NamespaceKind::User),
                     own_time: container.has(NamespaceKind::Time),
                     cgroup: &container.cgroup,
+                    below: &[],
                     stdio,
                     bound_to_parent: true,
                     preserve_fds: 0,
+                    state: &|| container.state(),
                 },
             )?,
         };

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use berth_spec::oci::runtime::{Hooks, NamespaceKind, Status as OciStatus};
+use berth_spec::oci::runtime::{Hooks, NamespaceKind, State, Status as OciStatus};
 use berth_sys::root::RootFd;
 use berth_sys::socket;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
@@ -45,6 +45,18 @@ impl Container {
     /// Whether it has a namespace of that kind of its own, or shares that of another.
     pub fn has(&self, kind: NamespaceKind) -> bool {
         has(&self.task, kind)
+    }
+
+    /// What others are told of it.
+    pub fn state(&self) -> State {
+        let (task, pid) = (&self.task, self.started.pid.as_raw_pid());
+        crate::hooks::state(
+            &task.spec,
+            &task.id,
+            OciStatus::Running,
+            Some(pid),
+            &task.dir,
+        )
     }
 
     /// Its first process.

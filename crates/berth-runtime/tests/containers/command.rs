@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::bundle::Bundle;
 
 /// A bundle on disk with a state root of its own.
-struct Place {
+pub struct Place {
     bundle: Bundle,
 }
 
@@ -19,18 +19,18 @@ impl Place {
         Self::with(Bundle::new(script))
     }
 
-    fn with(mut bundle: Bundle) -> Self {
+    pub fn with(mut bundle: Bundle) -> Self {
         bundle.spec().root.as_mut().unwrap().path = "root".into();
         let text = serde_json::to_string(&bundle.task.spec).unwrap();
         std::fs::write(bundle.temp.path().join("config.json"), text).unwrap();
         Self { bundle }
     }
 
-    fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         self.bundle.temp.path()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("/proc/self/exe");
         let log = self.dir().join("log");
         command
@@ -49,14 +49,14 @@ impl Place {
         self.command(arguments).output().unwrap()
     }
 
-    fn good(&self, arguments: &[&str]) -> String {
+    pub fn good(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {errors}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn bad(&self, arguments: &[&str]) -> String {
+    pub fn bad(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
         assert!(!output.status.success(), "{arguments:?}");
         String::from_utf8(output.stderr).unwrap()
@@ -79,7 +79,7 @@ impl Drop for Place {
 }
 
 /// Its standard streams are the caller's, and they stay open as long as it runs: files, not pipes.
-fn create(place: &Place, more: &[&str]) {
+pub fn create(place: &Place, more: &[&str]) {
     let out = std::fs::File::create(place.dir().join("out")).unwrap();
     let arguments = [&["create", "--pid-file", "pid"][..], more, &["c1"]].concat();
     let status = place
@@ -588,4 +588,68 @@ pub fn one_in_a_user_namespace_waits_for_its_start(_: &Launcher) {
     place.await_status("stopped");
     let out = std::fs::read_to_string(place.dir().join("out")).unwrap();
     assert!(out.contains("100000"), "{out}");
+}
+
+/// The directories of its cgroup in the v1 trees.
+fn v1_directories(place: &Place) -> Vec<std::path::PathBuf> {
+    let path = &place.bundle.task.spec.linux.as_ref().unwrap().cgroups_path;
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let points = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let point = words.nth(1)?;
+        (words.next() == Some("cgroup")).then(|| format!("{point}{path}").into())
+    });
+    points.collect()
+}
+
+pub fn execs_join_cgroups_below(_: &Launcher) {
+    let place = Place::new("exec sleep 1000");
+    create(&place, &[]);
+    place.good(&["start", "c1"]);
+    let exec = |arguments: &[&str]| {
+        let words = [&["exec"], arguments, &["c1", "cat", "/proc/self/cgroup"]].concat();
+        place.output(&words)
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let error = text(exec(&["--cgroup", "../.."]).stderr);
+    assert!(error.contains("bad sub cgroup path"), "{error}");
+    let error = text(exec(&["--cgroup", "absent"]).stderr);
+    assert!(error.contains("adding pid to cgroups"), "{error}");
+    assert!(error.contains("no such file or directory"), "{error}");
+    let error = text(exec(&["--cgroup", "nonsense:/"]).stderr);
+    assert!(error.contains("unknown controller"), "{error}");
+    let directories = v1_directories(&place);
+    let Some(memory) = directories
+        .iter()
+        .find(|d| d.starts_with("/sys/fs/cgroup/memory"))
+    else {
+        testkit::skipped("no v1 tree of the memory controller");
+        return;
+    };
+    std::fs::create_dir(memory.join("below")).unwrap();
+    let output = exec(&["--cgroup", "memory:/below"]);
+    let listed = text(output.stdout);
+    let below = |controller: &str| {
+        let mut lines = listed.lines().filter(|line| line.contains(controller));
+        lines.all(|line| line.ends_with("/below"))
+    };
+    assert!(below(":memory:") && !below(":pids:"), "{listed}");
+}
+
+pub fn a_frozen_cgroup_is_refused(_: &Launcher) {
+    let place = Place::new("true");
+    let directories = v1_directories(&place);
+    let Some(freezer) = directories
+        .iter()
+        .find(|d| d.starts_with("/sys/fs/cgroup/freezer"))
+    else {
+        testkit::skipped("no v1 tree of the freezer");
+        return;
+    };
+    std::fs::create_dir_all(freezer).unwrap();
+    std::fs::write(freezer.join("freezer.state"), "FROZEN").unwrap();
+    let refusal = place.bad(&["run", "c1"]);
+    assert!(refusal.contains("unexpectedly frozen"), "{refusal}");
+    std::fs::write(freezer.join("freezer.state"), "THAWED").unwrap();
+    std::fs::remove_dir(freezer).unwrap();
 }

@@ -3,6 +3,7 @@
 //! The launcher is forked before there are threads, which the usual test runner has from the start;
 //! hence the runner at the end of this file. It takes the usual filters and prints the usual lines.
 
+mod agent;
 mod attach;
 mod bundle;
 mod command;
@@ -11,6 +12,7 @@ mod hostile;
 mod isolation;
 mod life;
 mod logs;
+mod mounting;
 mod reaper;
 mod users;
 
@@ -117,6 +119,20 @@ const TESTS: &[Test] = tests! {
         codes_and_texts_are_runcs,
         without_pids_of_its_own_all_are_killed,
         one_in_a_user_namespace_waits_for_its_start,
+        execs_join_cgroups_below,
+        a_frozen_cgroup_is_refused,
+    },
+    mounting::{
+        a_tmpfs_has_the_mode_of_what_it_covers,
+        a_read_only_tmpfs_is_filled_first,
+        sources_may_be_earlier_mounts,
+        a_source_inside_does_not_lead_outside,
+        hooks_find_the_root_where_the_host_has_it,
+    },
+    agent::{
+        its_descriptor_goes_to_the_agent,
+        execs_have_an_agent_too,
+        without_an_agent_nothing_starts,
     },
     hostile::{
         links_instead_of_mount_points,

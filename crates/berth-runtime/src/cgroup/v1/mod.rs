@@ -245,6 +245,26 @@ impl Group {
         self.each().map(|d| d.open_write("cgroup.procs")).collect()
     }
 
+    /// Whether there is a tree of that controller.
+    pub(super) fn has_tree(&self, controller: &str) -> bool {
+        self.trees.tree(controller).is_some()
+    }
+
+    /// The `cgroup.procs` of every tree, below the cgroup where `path` says so for its controllers.
+    pub(super) fn procs_files_below<'a>(
+        &self,
+        path: impl Fn(&[String]) -> &'a str,
+    ) -> Result<Vec<OwnedFd>> {
+        let trees = self.trees.0.iter().zip(&self.dirs);
+        let standing = trees.filter_map(|(tree, dir)| Some((tree, dir.as_ref()?)));
+        standing
+            .map(|(tree, dir)| match path(&tree.controllers) {
+                "" => dir.open_write("cgroup.procs"),
+                path => super::below::enter(dir, path)?.open_write("cgroup.procs"),
+            })
+            .collect()
+    }
+
     pub(super) fn add(&self, pid: i32) -> Result<()> {
         self.each()
             .try_for_each(|d| d.write("cgroup.procs", &pid.to_string()))

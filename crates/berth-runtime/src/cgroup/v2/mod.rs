@@ -118,6 +118,10 @@ pub(super) struct Group {
 }
 
 impl Group {
+    pub(super) fn directory(&self) -> &Dir {
+        &self.dir
+    }
+
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
