@@ -27,6 +27,7 @@ mod lease;
 pub mod onlooker;
 pub mod platform;
 mod records;
+mod room;
 mod roster;
 mod schema;
 pub mod snapshot;

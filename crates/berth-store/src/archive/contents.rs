@@ -14,6 +14,8 @@ use crate::{Error, ErrorKind, Ingest, Lease, Result, Store};
 
 /// Members that an archive may have.
 const MEMBERS_MAX: usize = 20_000;
+/// Bytes that their names may have together.
+const NAMES_MAX: usize = 16 << 20;
 /// Bytes that all small files together may have.
 const SMALL_TOTAL_MAX: u64 = 256 << 20;
 /// Links that are followed from one name.
@@ -42,6 +44,8 @@ pub(super) struct Contents {
     /// With the bytes that stand in the archive.
     digests: HashMap<Digest, (Member, u64)>,
     small: u64,
+    /// Bytes of the names.
+    named: usize,
 }
 
 impl Contents {
@@ -59,6 +63,12 @@ impl Contents {
             let Some(name) = normal(&entry.path) else {
                 continue;
             };
+            contents.named += name.len() + entry.link.len();
+            if contents.named > NAMES_MAX {
+                return Err(Error::invalid(
+                    "the names of the archive's members are too long together",
+                ));
+            }
             if contents.names.len() >= MEMBERS_MAX {
                 return Err(Error::invalid(format!(
                     "the archive has more than {MEMBERS_MAX} members"

@@ -14,8 +14,12 @@ pub enum Compression {
     Bzip2,
 }
 
-/// Bytes of memory that an xz stream may ask for.
-const XZ_MEMORY: u64 = 512 << 20;
+/// Bytes of memory that an xz stream may ask for; `xz -9` needs 65 MiB.
+const XZ_MEMORY: u64 = 68 << 20;
+/// The largest window of a zstd stream, as a power of two: `zstd --ultra -20` needs it.
+const ZSTD_WINDOW: u32 = 25;
+/// A window that every reader of zstd must take (RFC 8878, 3.1.1.1.2).
+const ZSTD_USUAL_WINDOW: u32 = 23;
 
 impl Compression {
     /// Bytes that [`Compression::detect`] looks at.
@@ -42,32 +46,69 @@ impl Compression {
 /// A reader of what `source` holds, decompressed if it is compressed: all members of a gzip or
 /// bzip2 file, all frames of a zstd one.
 pub fn decompress<'a>(source: &'a mut dyn Read) -> Result<Box<dyn Read + 'a>> {
+    open(source).map(|(reader, _)| reader)
+}
+
+/// The same, with the bytes of memory that decompressing takes beyond a few MiB.
+pub(super) fn open<'a>(source: &'a mut dyn Read) -> Result<(Box<dyn Read + 'a>, usize)> {
     let mut head = Vec::with_capacity(Compression::HEAD);
     source
         .take(Compression::HEAD as u64)
         .read_to_end(&mut head)
         .map_err(|e| Error::io("cannot read the archive", e))?;
     let compression = Compression::detect(&head);
+    let window = zstd_window(&head);
     let whole = BufReader::with_capacity(128 << 10, io::Cursor::new(head).chain(source));
     let fail = |e: io::Error| Error::io("cannot decompress the archive", e);
-    Ok(match compression {
+    let mut memory = 0;
+    let reader: Box<dyn Read + 'a> = match compression {
         Compression::None => Box::new(whole),
         Compression::Gzip => Box::new(Named(flate2::bufread::MultiGzDecoder::new(whole))),
-        Compression::Zstd => Box::new(Named(
-            zstd::stream::read::Decoder::with_buffer(whole).map_err(fail)?,
-        )),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(whole).map_err(fail)?;
+            let mut most = ZSTD_USUAL_WINDOW;
+            if window > 1 << ZSTD_USUAL_WINDOW {
+                most = ZSTD_WINDOW;
+                memory = 1 << ZSTD_WINDOW;
+            }
+            decoder.window_log_max(most).map_err(fail)?;
+            Box::new(Named(decoder))
+        }
         Compression::Xz => {
             let stream = liblzma::stream::Stream::new_stream_decoder(
                 XZ_MEMORY,
                 liblzma::stream::CONCATENATED,
             )
             .map_err(|e| fail(e.into()))?;
+            memory = XZ_MEMORY as usize;
             Box::new(Named(liblzma::bufread::XzDecoder::new_stream(
                 whole, stream,
             )))
         }
         Compression::Bzip2 => Box::new(Named(bzip2::bufread::MultiBzDecoder::new(whole))),
-    })
+    };
+    Ok((reader, memory))
+}
+
+/// The window that the first frame of a zstd stream asks for (RFC 8878, 3.1.1.1.2); one that holds
+/// its size instead needs a window of that size.
+fn zstd_window(head: &[u8]) -> u64 {
+    let [0x28, 0xb5, 0x2f, 0xfd, descriptor, rest @ ..] = head else {
+        return 0;
+    };
+    if descriptor & 0x20 == 0 {
+        let Some(window) = rest.first() else { return 0 };
+        let base = 1u64 << (10 + (window >> 3));
+        return base + base / 8 * u64::from(window & 7);
+    }
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let size = [1, 2, 4, 8][usize::from(descriptor >> 6)];
+    let Some(bytes) = rest.get(dictionary..dictionary + size) else {
+        return 0;
+    };
+    let mut number = [0; 8];
+    number[..size].copy_from_slice(bytes);
+    u64::from_le_bytes(number)
 }
 
 /// A decoder whose complaints say what they are about.

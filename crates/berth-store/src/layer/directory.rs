@@ -5,17 +5,19 @@
 //! followed.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use berth_sys::root::RootFd;
 
-use super::entries::{Builder, Limits};
+use super::entries::{Builder, Limits, OPAQUE_XATTR};
 use crate::erofs::tree::{Data, Id, Kind, ROOT, Tree};
+use crate::room::Room;
 use crate::tree::Extractor;
 use crate::tree::place::{Attributes, Placer, Rules, Thing};
 use crate::tree::tar_reader::TarReader;
@@ -25,8 +27,10 @@ use crate::{Error, Result};
 const BLOCK: u64 = 512;
 
 /// Writes `fs/` in `dir`, where the files' bytes are in `layer.tar` (and `layer.data`); `tree` is what
-/// they show.
-pub(super) fn write(extractor: &Extractor, dir: &Path, tree: &Tree) -> Result<()> {
+/// they show. The extractor reads it once more, so it is let go of before.
+pub(super) fn write(extractor: &Extractor, dir: &Path, tree: Tree) -> Result<()> {
+    let opaque = opaque(&tree);
+    drop(tree);
     let path = dir.join("fs");
     let failed = |e: io::Error| Error::io(format_args!("cannot write {}", path.display()), e);
     std::fs::create_dir(&path).map_err(failed)?;
@@ -38,7 +42,7 @@ pub(super) fn write(extractor: &Extractor, dir: &Path, tree: &Tree) -> Result<()
         Err(e) => return Err(failed(e)),
     };
     extractor.write_layer(&root, tar, side)?;
-    mark_opaque(&root, tree).map_err(failed)?;
+    mark_opaque(&root, &opaque).map_err(failed)?;
     // One flush for the tree, not one a file.
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
     root.open_with(Path::new(""), flags, rustix::fs::Mode::empty())
@@ -50,7 +54,7 @@ pub(super) fn write(extractor: &Extractor, dir: &Path, tree: &Tree) -> Result<()
 /// read once more from the tar, as it cannot be handed to another process.
 pub(crate) fn fill(root: &RootFd, tar: File, side: Option<File>) -> Result<()> {
     let mut reader = TarReader::new(&tar);
-    let mut builder = Builder::new(Limits::default());
+    let mut builder = Builder::new(Limits::default(), Room::alone());
     let mut side_end = 0;
     while let Some(entry) = reader.next()? {
         let data = if entry.size == 0 {
@@ -92,18 +96,9 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn write_all(&mut self) -> Result<()> {
-        let mut todo = vec![(ROOT, Vec::new())];
-        while let Some((id, path)) = todo.pop() {
-            self.make(id, &path)?;
-            let tree = self.tree;
-            for (name, child) in tree.entries(id) {
-                let mut path = path.clone();
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend(name);
-                todo.push((child, path));
-            }
+        let mut paths = self.tree.paths();
+        while let Some((id, path)) = paths.next() {
+            self.make(id, path)?;
         }
         Ok(())
     }
@@ -131,7 +126,7 @@ impl Writer<'_> {
         }
         let mut content;
         let thing = match &node.kind {
-            Kind::Directory { .. } => Thing::Directory,
+            Kind::Directory(_) => Thing::Directory,
             Kind::File { size, data } => {
                 content = content_at(&self.tar, self.side.as_ref(), *data)
                     .map_err(|e| Error::io("cannot read the layer's tar", e))?
@@ -177,28 +172,24 @@ impl Read for At {
     }
 }
 
-/// Sets overlayfs' marks, which no archive can bring.
-fn mark_opaque(root: &RootFd, tree: &Tree) -> io::Result<()> {
-    let mut todo = vec![(ROOT, Vec::new())];
-    while let Some((dir, path)) = todo.pop() {
-        for (name, id) in tree.entries(dir) {
-            let node = tree.node(id);
-            if !node.is_directory() {
-                continue;
-            }
-            let mut path = path.clone();
-            path.push(b'/');
-            path.extend(name);
-            if node
-                .attributes
-                .xattrs
-                .contains_key(&b"trusted.overlay.opaque"[..])
-            {
-                let handle = root.handle_nofollow(Path::new(std::ffi::OsStr::from_bytes(&path)))?;
-                xattr::set(handle.as_fd(), b"trusted.overlay.opaque", b"y")?;
-            }
-            todo.push((id, path));
+/// The directories that are opaque.
+fn opaque(tree: &Tree) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut paths = tree.paths();
+    while let Some((id, path)) = paths.next() {
+        let node = tree.node(id);
+        if id != ROOT && node.is_directory() && node.attributes.xattrs.contains(OPAQUE_XATTR) {
+            found.push(PathBuf::from(OsStr::from_bytes(path)));
         }
+    }
+    found
+}
+
+/// Sets overlayfs' marks, which no archive can bring.
+fn mark_opaque(root: &RootFd, opaque: &[PathBuf]) -> io::Result<()> {
+    for path in opaque {
+        let handle = root.handle_nofollow(path)?;
+        xattr::set(handle.as_fd(), OPAQUE_XATTR, b"y")?;
     }
     Ok(())
 }

@@ -16,24 +16,33 @@ use std::collections::HashSet;
 
 use super::Stacking;
 use crate::Result;
-use crate::erofs::tree::{Attributes, Data, Id, Kind, ROOT, Tree};
+use crate::erofs::tree::{Attributes, Data, Id, Kind, ROOT, Tree, Xattrs};
+use crate::room::Room;
 use crate::tree::entry::{Entry, EntryKind, components, refused};
 
 const WHITEOUT: &[u8] = b".wh.";
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Overlayfs' own mark.
+pub(super) const OPAQUE_XATTR: &[u8] = b"trusted.overlay.opaque";
 /// Symlinks that may be followed in one path, as in the kernel.
 const LINKS_MAX: usize = 40;
 
-/// What a layer may have at most.
+// Bytes of memory that things take in a tree, from above: what the allocator adds, and how empty the
+// leaves of a `BTreeMap` are when names come in order, is in them.
+const NODE: usize = 72;
+const NAME: usize = 80;
+const DIRECTORY: usize = 320;
+const XATTRS: usize = 480;
+const XATTR: usize = 144;
+
+/// What a layer may have at most, beside the memory that it may take ([`Room`]).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Bytes of the uncompressed tar.
     pub(crate) bytes: u64,
     /// Files, directories and links, listed or not.
     pub(crate) entries: usize,
-    /// Bytes of names, link targets and extended attributes.
-    pub(crate) metadata: usize,
 }
 
 impl Default for Limits {
@@ -41,7 +50,6 @@ impl Default for Limits {
         Self {
             bytes: 1 << 40,
             entries: 2_000_000,
-            metadata: 512 << 20,
         }
     }
 }
@@ -50,7 +58,6 @@ impl Default for Limits {
 pub(crate) struct Builder {
     tree: Tree,
     limits: Limits,
-    metadata: usize,
     entries: usize,
     opaque: HashSet<Id>,
     implicit: HashSet<Id>,
@@ -58,11 +65,11 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// A tree that is counted in `room`.
+    pub(crate) fn new(limits: Limits, room: Room) -> Self {
         Self {
-            tree: Tree::new(unlisted()),
+            tree: Tree::new(unlisted(), room),
             limits,
-            metadata: 0,
             entries: 0,
             opaque: HashSet::new(),
             implicit: HashSet::new(),
@@ -89,7 +96,9 @@ impl Builder {
         if let Some(hidden) = base.strip_prefix(WHITEOUT) {
             return self.apply_whiteout(entry, parents, base, hidden);
         }
-        let dir = self.directory(parents, Missing::Make).map_err(refuse)?;
+        let dir = self
+            .directory(parents, Missing::Make)
+            .map_err(|why| refuse(&why))?;
         if entry.kind == EntryKind::HardLink {
             return self.apply_hard_link(entry, dir, base);
         }
@@ -103,9 +112,9 @@ impl Builder {
                 }
                 old => {
                     let hides = old.is_some_and(|id| self.tree.node(id).is_whiteout());
-                    let id = self.insert_directory(dir, base, attributes);
+                    let id = self.insert_directory(dir, base, attributes)?;
                     if hides {
-                        self.opaque.insert(id);
+                        self.make_opaque(id)?;
                     }
                 }
             }
@@ -153,7 +162,7 @@ impl Builder {
             }
             if dir != ROOT {
                 let xattrs = &mut self.tree.node_mut(dir).attributes.xattrs;
-                xattrs.insert(b"trusted.overlay.opaque"[..].into(), b"y"[..].into());
+                xattrs.insert(OPAQUE_XATTR, b"y");
             }
         }
         (self.tree, stacking)
@@ -161,22 +170,16 @@ impl Builder {
 
     fn count(&mut self, entry: &Entry) -> Result<()> {
         self.entries += 1;
-        self.metadata += entry.path.len() + entry.link.len();
-        self.metadata += entry
-            .xattrs
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum::<usize>();
         if self.entries.max(self.tree.len()) > self.limits.entries {
             return Err(refused(&entry.path, "the archive has too many entries"));
         }
-        if self.metadata > self.limits.metadata {
-            return Err(refused(
-                &entry.path,
-                "the archive has too much in its headers",
-            ));
+        let name = entry.path.rsplit(|b| *b == b'/').find(|n| !n.is_empty());
+        let mut bytes = NODE + NAME + name.map_or(0, <[u8]>::len) + entry.link.len();
+        if !entry.xattrs.is_empty() {
+            let one = |(name, value): &(Vec<u8>, Vec<u8>)| XATTR + name.len() + value.len();
+            bytes += XATTRS + entry.xattrs.iter().map(one).sum::<usize>();
         }
-        Ok(())
+        self.tree.take_room(bytes)
     }
 
     fn apply_root(&mut self, entry: &Entry) -> Result<()> {
@@ -200,9 +203,10 @@ impl Builder {
     ) -> Result<()> {
         let refuse = |why: &str| refused(&entry.path, why);
         if base == OPAQUE {
-            let dir = self.directory(parents, Missing::Make).map_err(refuse)?;
-            self.opaque.insert(dir);
-            return Ok(());
+            let dir = self
+                .directory(parents, Missing::Make)
+                .map_err(|why| refuse(&why))?;
+            return self.make_opaque(dir);
         }
         if base.starts_with(WHITEOUT_META) {
             return Ok(());
@@ -210,12 +214,12 @@ impl Builder {
         if matches!(hidden, b"" | b"." | b"..") {
             return Err(refuse("it is a whiteout of no name"));
         }
-        let dir = self.directory(parents, Missing::Make).map_err(refuse)?;
+        let dir = self
+            .directory(parents, Missing::Make)
+            .map_err(|why| refuse(&why))?;
         match self.tree.lookup(dir, hidden) {
             // A whiteout is about the layers below: what this layer brings under the name stays.
-            Some(id) if self.tree.node(id).is_directory() => {
-                self.opaque.insert(id);
-            }
+            Some(id) if self.tree.node(id).is_directory() => self.make_opaque(id)?,
             Some(_) => {}
             None => {
                 let kind = Kind::Char { major: 0, minor: 0 };
@@ -251,6 +255,8 @@ impl Builder {
                 Err(refuse(&format!("its target {shown} is a directory")))
             }
             Some((id, node)) if !node.is_whiteout() => {
+                // Who makes files of the tree remembers the first path of each.
+                self.tree.take_room(self.tree.path_len(dir) + base.len())?;
                 self.tree.link(dir, base, id);
                 Ok(())
             }
@@ -259,11 +265,7 @@ impl Builder {
     }
 
     /// Walks to a directory by name; symlinks of the tree are followed within it.
-    fn directory(
-        &mut self,
-        names: &[&[u8]],
-        missing: Missing,
-    ) -> std::result::Result<Id, &'static str> {
+    fn directory(&mut self, names: &[&[u8]], missing: Missing) -> std::result::Result<Id, String> {
         let mut at = ROOT;
         // Names still to go, last first.
         let mut todo: Vec<Box<[u8]>> = names.iter().rev().map(|name| (*name).into()).collect();
@@ -279,11 +281,11 @@ impl Builder {
             }
             let found = self.tree.lookup(at, &name);
             match found.map(|id| (id, &self.tree.node(id).kind)) {
-                Some((id, Kind::Directory { .. })) => at = id,
+                Some((id, Kind::Directory(_))) => at = id,
                 Some((_, Kind::Symlink(target))) => {
                     links += 1;
                     if links > LINKS_MAX {
-                        return Err("too many symbolic links on the way to it");
+                        return Err("too many symbolic links on the way to it".into());
                     }
                     if target.starts_with(b"/") {
                         at = ROOT;
@@ -292,58 +294,62 @@ impl Builder {
                 }
                 Some((id, _)) if self.tree.node(id).is_whiteout() => {
                     if missing == Missing::Refuse {
-                        return Err("it is not in the archive");
+                        return Err("it is not in the archive".into());
                     }
-                    let id = self.insert_directory(at, &name, unlisted());
-                    self.implicit.insert(id);
-                    self.opaque.insert(id);
-                    at = id;
+                    at = self.insert_unlisted(at, &name).map_err(|e| e.to_string())?;
+                    self.make_opaque(at).map_err(|e| e.to_string())?;
                 }
-                Some(_) => return Err("it lies below something that is no directory"),
-                None if missing == Missing::Refuse => return Err("it is not in the archive"),
+                Some(_) => {
+                    return Err("it lies below something that is no directory".into());
+                }
+                None if missing == Missing::Refuse => {
+                    return Err("it is not in the archive".into());
+                }
                 None => {
                     if self.tree.len() > self.limits.entries {
-                        return Err("the archive has too many entries");
+                        return Err("the archive has too many entries".into());
                     }
-                    let id = self.insert_directory(at, &name, unlisted());
-                    self.implicit.insert(id);
-                    at = id;
+                    at = self.insert_unlisted(at, &name).map_err(|e| e.to_string())?;
                 }
             }
         }
         Ok(at)
     }
 
-    fn insert_directory(&mut self, dir: Id, name: &[u8], attributes: Attributes) -> Id {
-        let kind = Kind::Directory {
-            parent: dir,
-            entries: Default::default(),
-        };
-        self.tree.insert(dir, name, attributes, kind)
+    /// A new directory. What is made of the tree later remembers its path (to set its times).
+    fn insert_directory(&mut self, dir: Id, name: &[u8], attributes: Attributes) -> Result<Id> {
+        let path = self.tree.path_len(dir) + name.len();
+        self.tree.take_room(DIRECTORY + path)?;
+        Ok(self.tree.insert_directory(dir, name, attributes))
+    }
+
+    /// A directory that no entry has told of: its path goes into the layer's record.
+    fn insert_unlisted(&mut self, dir: Id, name: &[u8]) -> Result<Id> {
+        let path = self.tree.path_len(dir) + name.len();
+        self.tree.take_room(NODE + NAME + name.len() + 3 * path)?;
+        let id = self.insert_directory(dir, name, unlisted())?;
+        self.implicit.insert(id);
+        Ok(id)
+    }
+
+    fn make_opaque(&mut self, dir: Id) -> Result<()> {
+        if self.opaque.insert(dir) {
+            self.tree.take_room(XATTRS + self.tree.path_len(dir))?;
+        }
+        Ok(())
     }
 
     /// Collects the paths of directories that the tar does not list. Opaque ones and what is below
     /// them have nothing to take from other layers.
     fn note_unlisted(&self, stacking: &mut Stacking) {
-        let mut todo = vec![(ROOT, Vec::new())];
-        while let Some((dir, path)) = todo.pop() {
-            if self.opaque.contains(&dir) {
-                continue;
-            }
-            if self.implicit.contains(&dir)
-                && let Ok(text) = std::str::from_utf8(&path)
+        let mut paths = self.tree.paths();
+        while let Some((id, path)) = paths.next() {
+            if self.opaque.contains(&id) {
+                paths.pass();
+            } else if self.implicit.contains(&id)
+                && let Ok(text) = std::str::from_utf8(path)
             {
                 stacking.unlisted.push(text.to_owned());
-            }
-            for (name, id) in self.tree.entries(dir) {
-                if self.tree.node(id).is_directory() {
-                    let mut path = path.clone();
-                    if !path.is_empty() {
-                        path.push(b'/');
-                    }
-                    path.extend(name);
-                    todo.push((id, path));
-                }
             }
         }
         stacking.unlisted.sort_unstable();
@@ -366,6 +372,10 @@ fn unlisted() -> Attributes {
 }
 
 fn attributes(entry: &Entry) -> Attributes {
+    let mut xattrs = Xattrs::default();
+    for (name, value) in &entry.xattrs {
+        xattrs.insert(name, value);
+    }
     Attributes {
         // A link has all bits on Linux, whatever the archive says.
         mode: match entry.kind {
@@ -376,10 +386,6 @@ fn attributes(entry: &Entry) -> Attributes {
         gid: entry.gid,
         mtime: entry.mtime.0,
         nanoseconds: entry.mtime.1,
-        xattrs: entry
-            .xattrs
-            .iter()
-            .map(|(name, value)| (name.as_slice().into(), value.as_slice().into()))
-            .collect(),
+        xattrs,
     }
 }

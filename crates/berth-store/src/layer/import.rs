@@ -13,6 +13,7 @@ use super::{Layer, LayerForm, Layers, Stacking};
 use crate::erofs::tree::{Data, Kind, Tree};
 use crate::erofs::write::{Devices, write};
 use crate::hash::Hasher;
+use crate::room::Room;
 use crate::tree::entry::{Entry, refused};
 use crate::tree::place::write_regions;
 use crate::tree::tar_reader::TarReader;
@@ -27,12 +28,13 @@ pub(super) fn import(
     source: &mut dyn Read,
     expected: Option<&Digest>,
     limits: Limits,
+    room: Room,
 ) -> Result<Layer> {
     if let Some(diff_id) = expected {
         lease.hold_layer(diff_id);
     }
     let staging = Staging::new(layers)?;
-    let incoming = staging.receive(source, expected, limits)?;
+    let incoming = staging.receive(source, expected, limits, room)?;
     if let Some(expected) = expected
         && *expected != incoming.diff_id
     {
@@ -49,7 +51,7 @@ pub(super) fn import(
     match form {
         LayerForm::Erofs => staging.write_index(&incoming)?,
         LayerForm::Directory => {
-            super::directory::write(layers.extractor(), &staging.dir, &incoming.tree)?
+            super::directory::write(layers.extractor(), &staging.dir, incoming.tree)?
         }
     }
     let layer = Layer {
@@ -88,6 +90,7 @@ impl Staging {
         source: &mut dyn Read,
         expected: Option<&Digest>,
         limits: Limits,
+        room: Room,
     ) -> Result<Incoming> {
         let hasher = expected.map_or_else(Hasher::new, |d| Hasher::with(d.algorithm()));
         let tar = create(&self.dir.join("layer.tar"))?;
@@ -98,7 +101,7 @@ impl Staging {
                 sink: Sink::start(scope, &tar, hasher),
                 left: limits.bytes,
             };
-            let builder = index(&mut tee, &mut side, limits)?;
+            let builder = index(&mut tee, &mut side, limits, room)?;
             let (diff_id, size) = tee.sink.finish()?;
             Ok::<_, Error>((builder, diff_id, size))
         })?;
@@ -138,9 +141,14 @@ impl Drop for Staging {
 }
 
 /// Reads the tar to its end and builds the tree.
-pub(super) fn index(tar: impl Read, side: &mut Side, limits: Limits) -> Result<Builder> {
+pub(super) fn index(
+    tar: impl Read,
+    side: &mut Side,
+    limits: Limits,
+    room: Room,
+) -> Result<Builder> {
     let mut reader = TarReader::new(tar);
-    let mut builder = Builder::new(limits);
+    let mut builder = Builder::new(limits, room);
     while let Some(entry) = reader.next()? {
         let data = if entry.size == 0 {
             Data::None

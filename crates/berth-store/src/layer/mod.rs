@@ -37,6 +37,7 @@ use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use crate::db::Db;
+use crate::room::Rooms;
 use crate::snapshot::overlay::Upper;
 use crate::tree::Extractor;
 use crate::tree::remove::remove;
@@ -108,6 +109,7 @@ struct Parts {
     extractor: Extractor,
     /// One layer becomes visible at a time.
     publishing: Mutex<()>,
+    rooms: Rooms,
 }
 
 impl Layers {
@@ -129,7 +131,13 @@ impl Layers {
             mounts,
             extractor,
             publishing: Mutex::default(),
+            rooms: Rooms::default(),
         }))
+    }
+
+    /// The memory that imports share.
+    fn rooms(&self) -> &Rooms {
+        &self.0.rooms
     }
 
     pub(super) fn extractor(&self) -> &Extractor {
@@ -176,13 +184,16 @@ impl Layers {
         source: &mut dyn Read,
         expected: Option<&Digest>,
     ) -> Result<Layer> {
-        let mut tar = decompress(source)?;
-        import::import(self, lease, &mut tar, expected, entries::Limits::default())
+        let (mut tar, memory) = compression::open(source)?;
+        let room = self.rooms().enter(memory)?;
+        let limits = entries::Limits::default();
+        import::import(self, lease, &mut tar, expected, limits, room)
     }
 
     /// The same for a tar that is known to be plain.
     pub(crate) fn import_tar(&self, lease: &Lease, tar: &mut dyn Read) -> Result<Layer> {
-        import::import(self, lease, tar, None, entries::Limits::default())
+        let room = self.rooms().enter(0)?;
+        import::import(self, lease, tar, None, entries::Limits::default(), room)
     }
 
     /// The uncompressed tar of a layer, exactly as it was hashed.

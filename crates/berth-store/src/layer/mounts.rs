@@ -20,6 +20,7 @@ use super::mapped::Owners;
 use super::{LayerForm, Stacking, mapped};
 use crate::erofs::tree::{Attributes, Tree};
 use crate::erofs::write::{Devices, write};
+use crate::room::Room;
 use crate::snapshot::overlay::{By, Upper, overlay};
 use crate::{Error, ErrorKind, Result, durable, erofs};
 
@@ -435,7 +436,7 @@ fn write_empty_layer(dir: &Path) -> std::io::Result<()> {
         tar: 1024,
         side: None,
     };
-    let tree = Tree::new(Attributes::default());
+    let tree = Tree::new(Attributes::default(), Room::alone());
     write(&tree, &devices, &mut create("layer.erofs")?)?;
     Ok(())
 }

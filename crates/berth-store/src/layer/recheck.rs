@@ -16,7 +16,7 @@ use super::directory::content_at;
 use super::entries::Limits;
 use super::import::{Side, Staging, index};
 use super::{LayerForm, Layers};
-use crate::erofs::tree::{Data, Kind, Node, ROOT, Tree};
+use crate::erofs::tree::{Data, Kind, Node, Tree};
 use crate::erofs::write::{Devices, write};
 use crate::hash::Hasher;
 use crate::tree::walk::names_in;
@@ -94,7 +94,8 @@ fn check_derived(
     let staging = Staging::new(layers)?;
     let again = staging.dir.join("layer.data");
     let mut side = Side::at(again.clone());
-    let (mut tree, stacking) = index(tar, &mut side, Limits::default())?.finish();
+    let (mut tree, stacking) =
+        index(tar, &mut side, Limits::default(), layers.rooms().enter(0)?)?.finish();
     side.take_torn(&mut tree, tar, size)?;
     let side = side.finish()?;
     if side.is_some() {
@@ -205,10 +206,10 @@ impl Write for Comparing {
 
 fn check_directory(path: &Path, tree: &Tree, tar: &File, side: Option<&File>) -> Looked<()> {
     let root = RootFd::open(path).map_err(|e| damaged("fs/", e))?;
-    let mut todo = vec![(ROOT, Vec::new())];
-    while let Some((id, name)) = todo.pop() {
-        let shown = format!("fs/{}", String::from_utf8_lossy(&name));
-        let below = Path::new(std::ffi::OsStr::from_bytes(&name));
+    let mut paths = tree.paths();
+    while let Some((id, name)) = paths.next() {
+        let shown = format!("fs/{}", String::from_utf8_lossy(name));
+        let below = Path::new(std::ffi::OsStr::from_bytes(name));
         let node = tree.node(id);
         let handle = root
             .handle_nofollow(below)
@@ -234,14 +235,6 @@ fn check_directory(path: &Path, tree: &Tree, tar: &File, side: Option<&File>) ->
             if found.len() != tree.entries(id).count() {
                 return Err(Wrong::Damaged(format!("{shown} has other names in it")));
             }
-            for (child_name, child) in tree.entries(id) {
-                let mut path = name.clone();
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend(child_name);
-                todo.push((child, path));
-            }
         }
     }
     Ok(())
@@ -250,7 +243,7 @@ fn check_directory(path: &Path, tree: &Tree, tar: &File, side: Option<&File>) ->
 fn looks_like(stat: &Stat, node: &Node) -> bool {
     let device = |major: u32, minor: u32| stat.st_rdev == rustix::fs::makedev(major, minor);
     let of_kind = match (&node.kind, FileType::from_raw_mode(stat.st_mode)) {
-        (Kind::Directory { .. }, FileType::Directory)
+        (Kind::Directory(_), FileType::Directory)
         | (Kind::Symlink(_), FileType::Symlink)
         | (Kind::Fifo, FileType::Fifo) => true,
         (Kind::File { size, .. }, FileType::RegularFile) => stat.st_size as u64 == *size,

@@ -76,9 +76,13 @@ pub(crate) struct Placer<'a> {
     rules: Rules,
     /// The directory that was used last.
     recent: Option<(Vec<u8>, OwnedFd)>,
-    /// Directories whose times are still to be set.
+    /// Directories whose times are still to be set, and the bytes of their paths.
     times: Vec<(PathBuf, (i64, u32))>,
+    times_bytes: usize,
 }
+
+/// Bytes that the paths of directories may have together, whose times come last.
+const TIMES_MAX: usize = 64 << 20;
 
 impl<'a> Placer<'a> {
     /// Places things below `base`, which is made if it is not there.
@@ -91,6 +95,7 @@ impl<'a> Placer<'a> {
             rules,
             recent: None,
             times: Vec::new(),
+            times_bytes: 0,
         })
     }
 
@@ -181,8 +186,7 @@ impl<'a> Placer<'a> {
             dress(&handle, attributes, false)
         };
         set().map_err(|e| Error::io(format_args!("cannot set up {}", self.base.display()), e))?;
-        self.times.push((self.base.clone(), attributes.mtime));
-        Ok(())
+        self.set_times_later(self.base.clone(), attributes)
     }
 
     fn directory_at(&mut self, place: &Place<'_>, attributes: &Attributes) -> Result<()> {
@@ -201,7 +205,18 @@ impl<'a> Placer<'a> {
             dress(&handle, attributes, false)
         };
         make().map_err(failed)?;
-        self.times.push((self.full(&place.path), attributes.mtime));
+        self.set_times_later(self.full(&place.path), attributes)
+    }
+
+    fn set_times_later(&mut self, path: PathBuf, attributes: &Attributes) -> Result<()> {
+        self.times_bytes += path.as_os_str().len() + 64;
+        if self.times_bytes > TIMES_MAX {
+            return Err(Error::invalid(format!(
+                "there are too many directories, or their paths are too long: at {}",
+                shown(path.as_os_str().as_bytes())
+            )));
+        }
+        self.times.push((path, attributes.mtime));
         Ok(())
     }
 
