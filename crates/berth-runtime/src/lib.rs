@@ -14,6 +14,7 @@ pub mod device;
 mod error;
 mod hooks;
 mod init;
+mod kernel;
 pub mod launcher;
 mod process;
 pub mod seccomp;

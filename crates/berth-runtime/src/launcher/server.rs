@@ -34,7 +34,7 @@ pub(super) fn run(socket: OwnedFd) -> ! {
         }
     };
     // Without it, starts are slower after a pause.
-    let favored = cgroup::favor_moves().ok();
+    let favored = cgroup::favor_moves(world.cgroups.layout()).ok().flatten();
     if socket::send(&socket, b"+", &[]).is_err() {
         process::exit(1);
     }

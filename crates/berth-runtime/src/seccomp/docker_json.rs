@@ -24,18 +24,13 @@ pub struct Host {
 impl Host {
     /// This machine.
     pub fn detect() -> Host {
-        let release = rustix::system::uname();
-        let release = release.release().to_string_lossy().into_owned();
-        let mut numbers = release
-            .split(|c: char| !c.is_ascii_digit())
-            .map(|n| n.parse().unwrap_or(0));
         Host {
             arch: if cfg!(target_arch = "aarch64") {
                 "arm64"
             } else {
                 "amd64"
             },
-            kernel: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
+            kernel: crate::kernel::version(),
         }
     }
 
