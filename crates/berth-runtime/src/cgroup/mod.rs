@@ -433,6 +433,13 @@ impl Cgroup {
         }
     }
 
+    /// The directory by which its processes are frozen.
+    pub fn freezer(&self) -> Option<String> {
+        let v1 = self.v1.as_ref().and_then(v1::Group::freezer);
+        let v2 = self.v2.as_ref().map(|v2| v2.directory().name().to_owned());
+        v1.or(v2)
+    }
+
     /// Lets frozen processes go on, in whichever tree they were frozen.
     pub fn thaw(&self) -> Result<()> {
         let v1 = self.v1.as_ref().map_or(Ok(()), v1::Group::thaw);

@@ -18,7 +18,7 @@ use super::foreground::Foreground;
 use super::kill::destroy;
 use super::state::{self, Directory, Saved};
 use super::terminal::{Host, Shown};
-use crate::cgroup::CgroupPath;
+use crate::cgroup::{Cgroup, CgroupPath, Cgroups};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::init::{self, Gate, Started, Stdio};
@@ -175,46 +175,44 @@ pub(super) fn hand_over(
         socket::send(console, b"/dev/ptmx", &[terminal.as_fd()])
             .context(|| "console socket".to_owned())?;
     }
-    if let Some(path) = given.value("pid-file") {
-        let what = || format!("pid file {path}");
-        let path = PathBuf::from(path);
-        let mut aside = path.clone().into_os_string();
-        aside.push(".new");
-        std::fs::write(&aside, started.pid.as_raw_pid().to_string()).context(what)?;
-        std::fs::rename(&aside, &path).context(what)?;
-    }
+    write_pid_file(given, started.pid.as_raw_pid())?;
     for warning in &started.warnings {
         super::note("warning", warning);
     }
     Ok(started)
 }
 
+pub(super) fn write_pid_file(given: &Given, pid: i32) -> Result<()> {
+    if let Some(path) = given.value("pid-file") {
+        let what = || format!("pid file {path}");
+        let path = PathBuf::from(path);
+        let mut aside = path.clone().into_os_string();
+        aside.push(".new");
+        std::fs::write(&aside, pid.to_string()).context(what)?;
+        std::fs::rename(&aside, &path).context(what)?;
+    }
+    Ok(())
+}
+
 fn make_in(
     directory: &Directory,
     id: &str,
     bundle: &Path,
-    mut spec: Spec,
+    spec: Spec,
     given: &Given,
 ) -> Result<Started> {
-    let failed = |e: crate::cgroup::Error| Error::internal(format!("cgroup: {e}"));
     let filter = match spec.linux.as_ref().and_then(|l| l.seccomp.as_ref()) {
         Some(profile) => Some(seccomp_filter::compile(profile)?),
         None => None,
     };
-    let root = spec.root.get_or_insert_default().path.clone();
-    let root = bundle.join(if root.is_empty() { "rootfs" } else { &root });
+    let root = state::rootfs(&spec, bundle);
     let tree = mount::clone_path(CWD, &root, true)
         .map_err(|e| Error::invalid(format!("rootfs ({}): {e}", root.display())))?;
-    let linux = spec.linux.clone().unwrap_or_default();
-    let path = CgroupPath::from_bundle(&linux.cgroups_path, id).map_err(failed)?;
     // Passing through mount namespaces loses the working directory.
     let here = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .context(|| "working directory".to_owned())?;
     let world = World::new(state::cgroups()?)?;
-    let made = world
-        .cgroups
-        .create(path.as_str(), &linux.resources.unwrap_or_default());
-    let cgroup = made.map_err(failed)?;
+    let cgroup = make_cgroup(&world.cgroups, &spec, id)?;
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
     super::debug("nsexec container setup");
     let started = init::start(
@@ -255,11 +253,20 @@ fn make_in(
         pid,
         start_time: start_time(pid).context(|| format!("process {pid}"))?,
         bundle: bundle.to_owned(),
-        cgroup: path.to_string(),
+        cgroup: cgroup.path().to_string(),
         created: Timestamp::now(),
         spec,
     })?;
     Ok(started)
+}
+
+/// The cgroup of a container that is to be.
+pub(super) fn make_cgroup(cgroups: &Cgroups, spec: &Spec, id: &str) -> Result<Cgroup> {
+    let failed = |e: crate::cgroup::Error| Error::internal(format!("cgroup: {e}"));
+    let linux = spec.linux.clone().unwrap_or_default();
+    let path = CgroupPath::from_bundle(&linux.cgroups_path, id).map_err(failed)?;
+    let made = cgroups.create(path.as_str(), &linux.resources.unwrap_or_default());
+    made.map_err(failed)
 }
 
 /// Lets the first process go on, which waits for somebody to read from its FIFO.

@@ -2,7 +2,11 @@
 
 /// Commands with what they do and take.
 const COMMANDS: [(&str, &str, &str); 18] = [
-    ("checkpoint", "not done by berth runtime", "ID"),
+    (
+        "checkpoint",
+        "dump a running container by criu, and end it",
+        "[--image-path DIR] [--work-path DIR] [--parent-path DIR] [--leave-running] [--pre-dump] [--tcp-established] [--ext-unix-sk] [--file-locks] [--manage-cgroups-mode MODE] … ID",
+    ),
     (
         "create",
         "make a container, up to its program",
@@ -36,7 +40,11 @@ const COMMANDS: [(&str, &str, &str); 18] = [
         "list the processes of a container",
         "[--format table|json] ID [PS OPTIONS]",
     ),
-    ("restore", "not done by berth runtime", "ID"),
+    (
+        "restore",
+        "let a container go on that was dumped by criu",
+        "[--bundle DIR] [--image-path DIR] [--work-path DIR] [--detach] [--console-socket PATH] [--pid-file FILE] [--tcp-established] … ID",
+    ),
     ("resume", "let paused processes go on", "ID"),
     (
         "run",

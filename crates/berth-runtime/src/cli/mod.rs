@@ -5,6 +5,7 @@
 //! calls looks after them.
 
 mod create;
+mod criu;
 mod events;
 mod exec;
 mod flags;
@@ -133,9 +134,8 @@ fn dispatch(arguments: Vec<OsString>, asked: &mut Option<String>) -> Result<Exit
             print!("{}", help::all());
             Ok(ExitCode::SUCCESS)
         }
-        "checkpoint" | "restore" => Err(Error::invalid(format!(
-            "{command}: berth runtime does not drive criu"
-        ))),
+        "checkpoint" => criu::checkpoint(&global, rest),
+        "restore" => criu::restore(&global, rest),
         other => Err(Error::invalid(format!(
             "No help topic for '{other}': it is no command of berth runtime"
         ))),

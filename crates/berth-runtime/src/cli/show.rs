@@ -41,7 +41,6 @@ struct Described<'a> {
 }
 
 fn describe(saved: &Saved, status: Status) -> Described<'_> {
-    let root = saved.spec.root.as_ref().map_or("", |r| r.path.as_str());
     Described {
         oci_version: &saved.spec.oci_version,
         id: &saved.id,
@@ -52,7 +51,7 @@ fn describe(saved: &Saved, status: Status) -> Described<'_> {
         },
         status: word(status),
         bundle: &saved.bundle,
-        rootfs: saved.bundle.join(root),
+        rootfs: saved.rootfs(),
         created: saved.created,
         annotations: &saved.spec.annotations,
         owner: "",

@@ -70,6 +70,10 @@ impl Directory {
         }
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub fn fifo(&self) -> PathBuf {
         self.path.join("exec.fifo")
     }
@@ -158,6 +162,11 @@ impl Saved {
         namespaces.iter().any(own)
     }
 
+    /// Its root on the host.
+    pub fn rootfs(&self) -> PathBuf {
+        rootfs(&self.spec, &self.bundle)
+    }
+
     pub fn open_cgroup(&self) -> Result<Cgroup> {
         self.open_cgroup_in(&cgroups()?)
     }
@@ -180,6 +189,12 @@ impl Saved {
         }
         Status::Running
     }
+}
+
+/// Where a document has its root, on the host.
+pub(super) fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {
+    let path = spec.root.as_ref().map_or("", |root| &root.path);
+    bundle.join(if path.is_empty() { "rootfs" } else { path })
 }
 
 /// Every tree that is mounted: whoever uses a runtime may look at any of them.

@@ -16,7 +16,9 @@ use rustix::thread::{Gid, Uid};
 use super::message::{Channel, FromChild};
 use super::plan::Plan;
 use super::process::ProcessPlan;
-use super::{Gate, Stdio, console, identity, notify, program, reaper, rootfs, sysctl, take_stdio};
+use super::{
+    Gate, Stdio, console, dev, identity, notify, program, reaper, rootfs, sysctl, take_stdio,
+};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::launcher::World;
@@ -206,7 +208,10 @@ fn standard_streams(plan: &mut Plan, tree: &rootfs::Tree, channel: &Channel) -> 
             console::take(slave.as_fd())
         }
         Stdio::Files(Some(files)) => take_stdio(files.each_ref().map(AsFd::as_fd)),
-        Stdio::Files(None) => Ok(()),
+        Stdio::Files(None) => match tree.own_dev() {
+            Some(dev) => dev::replace_null(dev),
+            None => Ok(()),
+        },
     }
 }
 

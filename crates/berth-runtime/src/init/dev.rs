@@ -205,6 +205,43 @@ pub(super) fn null(dev: impl AsFd) -> Result<OwnedFd> {
     Ok(handle)
 }
 
+/// Gives standard streams that are the host's `/dev/null` the container's in its place: whoever
+/// opens them again by their name, or dumps the process, finds them in here.
+pub(super) fn replace_null(dev: impl AsFd) -> Result<()> {
+    let what = || "/dev/null".to_owned();
+    let streams = [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ];
+    let is_null = |fd: &BorrowedFd<'_>| {
+        fstat(fd).is_ok_and(|stat| {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            kind == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3)
+        })
+    };
+    let which = streams.map(|stream| is_null(&stream));
+    if which == [false; 3] {
+        return Ok(());
+    }
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let own = match openat(dev, "null", flags, Mode::empty()) {
+        Ok(own) if is_null(&own.as_fd()) => own,
+        // A `/dev` that has none, or something else: the streams work as they are.
+        _ => return Ok(()),
+    };
+    if which[0] {
+        rustix::stdio::dup2_stdin(&own).context(what)?;
+    }
+    if which[1] {
+        rustix::stdio::dup2_stdout(&own).context(what)?;
+    }
+    if which[2] {
+        rustix::stdio::dup2_stderr(&own).context(what)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,6 +43,7 @@ use crate::launcher::World;
 use crate::seccomp_filter::Filter;
 use crate::user_namespace;
 use message::{Channel, FromChild, Heard};
+pub(crate) use mounts::make_place;
 pub(crate) use namespace::Given;
 use notify::Agent;
 use plan::Plan;

@@ -83,6 +83,12 @@ pub(crate) enum Origin<'a> {
 impl MountPlan {
     /// Checks a mount, and opens its source where that can be done by now.
     pub fn new(asked: &Mount, origin: Origin<'_>, mapper: Mapper<'_>) -> Result<Self> {
+        let plan = Self::unmapped(asked, origin)?;
+        let source = map_owners(asked, &plan.options, plan.source, mapper)?;
+        Ok(Self { source, ..plan })
+    }
+
+    fn unmapped(asked: &Mount, origin: Origin<'_>) -> Result<Self> {
         let what = || format!("mount {:?}", asked.destination);
         if !asked.destination.starts_with('/') {
             let text = "mount destination not absolute";
@@ -102,12 +108,24 @@ impl MountPlan {
                 source: asked.source.clone(),
             },
         };
-        let source = map_owners(asked, &options, source, mapper)?;
         Ok(Self {
             destination: asked.destination.clone(),
             source,
             options,
         })
+    }
+}
+
+/// Makes the place of a mount in a root where it is missing, for who mounts there in our stead. What
+/// is a part of the host is mounted, for places of others may be in it.
+pub(crate) fn make_place(root: &RootFd, asked: &Mount, bundle: &Path) -> Result<()> {
+    let plan = MountPlan::unmapped(asked, Origin::Bundle(bundle))?;
+    let target = place(root, &plan)?;
+    match &plan.source {
+        Source::Bind { tree, .. } => {
+            mount::attach(tree, target).context(|| format!("mounting at {:?}", plan.destination))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Building a container's tree in its mount namespace. Runs in the container, as root.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use berth_sys::mount::{self, Attributes, NODEV, NOEXEC, NOSUID, RDONLY};
@@ -167,6 +167,11 @@ impl Tree {
             self.read_only.push(made.context(|| "tmpfs".to_owned())?);
         }
         Ok(())
+    }
+
+    /// The container's `/dev`, if it has one of its own.
+    pub fn own_dev(&self) -> Option<BorrowedFd<'_>> {
+        self.dev.as_ref().map(AsFd::as_fd)
     }
 
     /// Where the terminal is seen as `/dev/console`; none where `/dev` is the host's.

@@ -7,6 +7,7 @@ mod agent;
 mod attach;
 mod bundle;
 mod command;
+mod criu;
 mod exec;
 mod hostile;
 mod isolation;
@@ -133,6 +134,10 @@ const TESTS: &[Test] = tests! {
         its_descriptor_goes_to_the_agent,
         execs_have_an_agent_too,
         without_an_agent_nothing_starts,
+    },
+    criu::{
+        what_cannot_be_dumped_is_refused,
+        a_container_goes_on_where_it_was,
     },
     hostile::{
         links_instead_of_mount_points,

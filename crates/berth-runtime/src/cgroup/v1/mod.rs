@@ -315,6 +315,10 @@ impl Group {
         self.dir("freezer").is_some()
     }
 
+    pub(super) fn freezer(&self) -> Option<String> {
+        Some(self.dir("freezer")?.name().to_owned())
+    }
+
     pub(super) fn oom_kills(&self) -> Option<u64> {
         self.dir("memory")?.keyed("memory.oom_control", "oom_kill")
     }

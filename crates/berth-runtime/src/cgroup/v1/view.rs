@@ -5,6 +5,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::Group;
 
 impl Group {
+    /// What each tree is called, and the cgroup's path there.
+    pub(in crate::cgroup) fn directories(&self) -> Vec<(String, String)> {
+        let trees = self.trees.0.iter().zip(&self.dirs);
+        trees
+            .filter_map(|(tree, dir)| {
+                let name = names(&tree.controllers).join(",");
+                Some((name, dir.as_ref()?.name().to_owned()))
+            })
+            .collect()
+    }
+
     /// Each tree's controllers, and the cgroup's directory there.
     pub(in crate::cgroup) fn views(&self) -> Vec<(Vec<String>, BorrowedFd<'_>)> {
         self.trees
