@@ -54,7 +54,7 @@ pub fn what_cannot_be_dumped_is_refused(_: &Launcher) {
 
 pub fn a_container_goes_on_where_it_was(_: &Launcher) {
     let check = std::process::Command::new("criu")
-        .arg("check")
+        .args(["check", "--no-default-config"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
