@@ -11,7 +11,7 @@ help:
 	@echo 'make test     install what the tests need, check, build, run every test'
 	@echo 'make soak     long runs: kills, faults, crowds (docs/reliability.md); half an hour'
 	@echo 'make build    the static release binary: $(BERTH)'
-	@echo 'make conformance-registry  the OCI distribution suite against berth registry serve'
+	@echo 'make conformance-registry  the OCI distribution suite against berth registry serve; SHARED=1 over S3 and PostgreSQL'
 	@echo 'make bench    berth beside its peers, as ratios (docs/benchmarks.md)'
 	@echo 'make conformance  others'\'' suites against berth runtime, runc and crun; SUITE=runtime-tools|crun|runc for one (docs/conformance.md)'
 	@echo 'make install  berth, systemd units and shell completion below $(PREFIX)'
@@ -44,7 +44,7 @@ bench: build
 conformance-registry:
 	@scripts/prepare build
 	cargo build --locked -p berth
-	@conformance/registry target/debug/berth
+	@conformance/registry target/debug/berth $(if $(SHARED),--shared)
 
 conformance: build
 	@scripts/conformance $(BERTH) $(if $(SUITE),--suite $(SUITE))

@@ -116,7 +116,7 @@ impl Onlooker {
         open(&dir.join(digest.hex()))
     }
 
-    /// The uncompressed tar of a layer, and its bytes. Nothing where the layer is kept as a directory.
+    /// The uncompressed tar of a layer, and its bytes: it is kept beside an index and beside a directory.
     pub fn layer(&self, diff_id: &Digest) -> Result<Option<(File, u64)>> {
         let dir = self.root.join("layers").join(diff_id.hex());
         open(&dir.join("layer.tar"))

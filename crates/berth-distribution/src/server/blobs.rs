@@ -1,9 +1,8 @@
 //! `/v2/NAME/blobs/DIGEST`
 
-use std::fs::File;
-
 use berth_spec::Digest;
 use http::{StatusCode, header};
+use tokio::sync::mpsc;
 
 use super::cache;
 use super::dispatch::Call;
@@ -15,6 +14,7 @@ use super::http::file::FileBody;
 use super::range::{Wanted, wanted};
 use super::record::{blobs, now};
 use super::service::Service;
+use super::storage::Found;
 
 /// A blob that a client has just been told of is needed soon: its time of grace begins anew when this
 /// many seconds of it have passed.
@@ -31,13 +31,16 @@ pub(crate) async fn get(call: &Call, repository: String, digest: Digest) -> Repl
                 lease(service, &name, &of)?;
             }
             match (&service.engine, found) {
-                (Some(engine), None) => engine.blob(&name, &of),
+                (Some(engine), None) => {
+                    let found = engine.blob(&name, &of)?;
+                    Ok(found.map(|(file, size)| Found::File(file, size)))
+                }
                 (_, found) => Ok(found),
             }
         })
         .await?;
-    if let Some((file, size)) = found {
-        return serve(call, &digest, file, size);
+    if let Some(found) = found {
+        return serve(call, &digest, found).await;
     }
     let Some(cached) = &call.cached else {
         return Err(unknown(&digest));
@@ -54,8 +57,7 @@ pub(crate) async fn get(call: &Call, repository: String, digest: Digest) -> Repl
         .service
         .blocking(move |service| service.storage.open_blob(&repository, &of))
         .await?;
-    let (file, size) = found.ok_or_else(|| unknown(&digest))?;
-    serve(call, &digest, file, size)
+    serve(call, &digest, found.ok_or_else(|| unknown(&digest))?).await
 }
 
 /// A client that asks whether a blob is here goes on to push a manifest that needs it.
@@ -69,8 +71,12 @@ fn lease(service: &Service, repository: &str, digest: &Digest) -> Reply<()> {
     record.write(|tx| Ok(blobs::touch(tx, repository, digest)?))
 }
 
-/// Answers with `file`, the blob `digest`, or with the part that is asked for.
-pub(crate) fn serve(call: &Call, digest: &Digest, file: File, size: u64) -> Reply<Answer> {
+/// Answers with the blob `digest`, with the part of it that is asked for, or with where it is.
+async fn serve(call: &Call, digest: &Digest, found: Found) -> Reply<Answer> {
+    let size = match &found {
+        Found::File(_, size) => *size,
+        Found::Object(object) => object.size,
+    };
     let etag = format!("\"{digest}\"");
     let described = |status| {
         Answer::new(status)
@@ -81,6 +87,16 @@ pub(crate) fn serve(call: &Call, digest: &Digest, file: File, size: u64) -> Repl
     };
     if is_match(call.header(header::IF_NONE_MATCH), &etag) {
         return Ok(described(StatusCode::NOT_MODIFIED));
+    }
+    if let Found::Object(object) = &found
+        && !call.is_head()
+        && let Some(address) = object.address()
+    {
+        // The store knows ranges itself. The address is good for a while only.
+        return Ok(Answer::new(StatusCode::TEMPORARY_REDIRECT)
+            .header(header::LOCATION, address)
+            .header(CONTENT_DIGEST, digest.as_str())
+            .header(header::CACHE_CONTROL, "no-store"));
     }
     let range = call
         .header(header::RANGE)
@@ -101,8 +117,28 @@ pub(crate) fn serve(call: &Call, digest: &Digest, file: File, size: u64) -> Repl
         let last = from + length - 1;
         answer = answer.header(header::CONTENT_RANGE, format!("bytes {from}-{last}/{size}"));
     }
-    let parts = call.peer.parts.clone();
-    Ok(answer.body(Body::File(FileBody::new(file, from, length, parts))))
+    let body = match found {
+        Found::File(file, _) => {
+            let parts = call.peer.parts.clone();
+            Body::File(FileBody::new(file, from, length, parts))
+        }
+        Found::Object(_) if call.is_head() || length == 0 => {
+            // Nothing is sent: the length is all that is wanted of the body.
+            let (_, chunks) = mpsc::channel(1);
+            Body::Stream {
+                chunks,
+                left: length,
+            }
+        }
+        Found::Object(object) => {
+            let chunks = object.read(from, length).await?;
+            Body::Stream {
+                chunks: chunks.ok_or_else(|| unknown(digest))?,
+                left: length,
+            }
+        }
+    };
+    Ok(answer.body(body))
 }
 
 /// Whether `If-None-Match` names what we have.

@@ -2,7 +2,7 @@
 //! there.
 //!
 //! An image that came from a registry is served as it came, where its blobs are still kept. For others a
-//! manifest is made whose layers are the uncompressed tars that the engine runs from: the digest of such
+//! manifest is made whose layers are the uncompressed tars that the engine keeps: the digest of such
 //! a layer is its diff ID. The manifest is the same each time, so its digest is as good as any.
 
 use std::fs::File;
@@ -131,7 +131,8 @@ impl EngineImages {
         }))
     }
 
-    /// A manifest over the tars of the image's layers. Nothing where one is kept as a directory.
+    /// A manifest over the tars of the image's layers, which the engine keeps in whatever form it runs
+    /// from. Nothing where one is gone, as in the middle of a removal.
     fn made(&self, seen: &Seen) -> Reply<Option<Manifest>> {
         let Some(config) = self.small(&seen.id, CONFIG_MAX)? else {
             return Ok(None);
@@ -139,7 +140,7 @@ impl EngineImages {
         let mut layers = Vec::new();
         for diff_id in &seen.layers {
             let Some((_, size)) = self.0.layer(diff_id).map_err(failed)? else {
-                tracing::warn!(image = %seen.id, layer = %diff_id, "an image is not served: the engine keeps one of its layers as a directory");
+                tracing::warn!(image = %seen.id, layer = %diff_id, "an image is not served: the tar of one of its layers is gone");
                 return Ok(None);
             };
             layers.push(Descriptor::new(

@@ -6,6 +6,8 @@ use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
+use super::record::sql;
+
 /// The specification's codes, and the few of the reference registry that clients know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
@@ -118,6 +120,7 @@ impl Fault {
     /// Something on our side went wrong: the log gets the cause, the client its name.
     pub(crate) fn internal(what: impl fmt::Display, cause: impl fmt::Display) -> Self {
         tracing::error!(error = %cause, "{what}");
+
         Self::new(Code::Unknown, what.to_string())
     }
 
@@ -151,22 +154,51 @@ impl Fault {
     }
 }
 
+/// An error with what caused it, in one line: many libraries tell only the outermost by themselves.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.message)
     }
 }
 
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        let full = matches!(
-            &error,
-            rusqlite::Error::SqliteFailure(e, _) if e.code == rusqlite::ErrorCode::DiskFull
-        );
+impl From<sql::Error> for Fault {
+    fn from(error: sql::Error) -> Self {
+        let status = match &error {
+            sql::Error::Sqlite(rusqlite::Error::SqliteFailure(e, _))
+                if e.code == rusqlite::ErrorCode::DiskFull =>
+            {
+                Some(StatusCode::INSUFFICIENT_STORAGE)
+            }
+            // "disk_full"
+            sql::Error::Postgres { code, .. } if code == "53100" => {
+                Some(StatusCode::INSUFFICIENT_STORAGE)
+            }
+            // "operator_intervention": the server ends, or a statement took too long. The client may come
+            // again.
+            sql::Error::Postgres { code, .. } if code.starts_with("57") => {
+                Some(StatusCode::SERVICE_UNAVAILABLE)
+            }
+            sql::Error::Unreachable(_) => Some(StatusCode::SERVICE_UNAVAILABLE),
+            _ => None,
+        };
         let fault = Self::internal("the registry's record failed", error);
-        match full {
-            true => fault.with_status(StatusCode::INSUFFICIENT_STORAGE),
-            false => fault,
+        match status {
+            Some(StatusCode::SERVICE_UNAVAILABLE) => Fault {
+                code: Code::Unavailable,
+                ..fault.with_status(StatusCode::SERVICE_UNAVAILABLE)
+            },
+            Some(status) => fault.with_status(status),
+            None => fault,
         }
     }
 }

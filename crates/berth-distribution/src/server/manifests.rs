@@ -6,7 +6,6 @@ use berth_spec::Digest;
 use berth_spec::oci::image::MANIFEST_MAX;
 use berth_store::hash::{digest_with, sha256};
 use http::{StatusCode, header};
-use rusqlite::Transaction;
 
 use super::blobs::{is_match, refuse_unless_deletable};
 use super::cache::{self, Freshness};
@@ -20,7 +19,7 @@ use super::memory::Kept;
 use super::name;
 use super::policy;
 use super::receive::{discard, small};
-use super::record::{self, Manifest, NewManifest};
+use super::record::{self, Manifest, NewManifest, Transaction};
 use super::route::Target;
 use super::service::Service;
 

@@ -46,8 +46,11 @@ impl Kept {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment(u64);
 
-#[derive(Default)]
-pub(crate) struct Memory(RwLock<State>);
+/// What is in memory. Where other replicas change the record, nothing is: nobody would tell us.
+pub(crate) struct Memory {
+    state: RwLock<State>,
+    keeps: bool,
+}
 
 #[derive(Default)]
 struct State {
@@ -63,9 +66,17 @@ struct Repository {
 }
 
 impl Memory {
+    /// An empty memory, which remembers only if it `keeps`.
+    pub(crate) fn new(keeps: bool) -> Self {
+        Self {
+            state: RwLock::default(),
+            keeps,
+        }
+    }
+
     /// The manifest, if it is here; else the moment to hand to [`keep`](Self::keep).
     pub(crate) fn get(&self, repository: &str, target: &Target) -> Result<Arc<Kept>, Moment> {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let found = state
             .repositories
             .get(repository)
@@ -84,8 +95,8 @@ impl Memory {
         target: &Target,
         manifest: Manifest,
     ) -> Arc<Kept> {
-        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if state.forgotten != since.0 {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.keeps || state.forgotten != since.0 {
             return Kept::new(manifest);
         }
         if state.bytes > BYTES_MAX {
@@ -110,7 +121,7 @@ impl Memory {
 
     /// Forgets what is known of `repository`, which has changed.
     pub(crate) fn forget(&self, repository: &str) {
-        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.forgotten += 1;
         if let Some(gone) = state.repositories.remove(repository) {
             let bytes: usize = gone

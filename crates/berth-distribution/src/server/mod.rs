@@ -2,7 +2,7 @@
 //!
 //! Begin with [`Registry`]. A request goes from [`http::connection`] through [`dispatch`] to one file
 //! per resource ([`blobs`], [`uploads`], [`manifests`], [`tags`], [`referrers`], [`catalog`]). What
-//! is stored lies in [`storage`] (bytes) and [`record`] (SQLite).
+//! is stored lies in [`storage`] (bytes: files or an object store) and [`record`] (SQLite or PostgreSQL).
 //!
 //! What a client can rely on: a blob is visible only once its digest was verified and its bytes are
 //! on disk; a manifest is accepted only when everything it needs is there, with the sizes it tells;
@@ -50,7 +50,6 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 pub use access::Verb;
 pub use access::settings::{AuthSettings, Method, Robot, Rule};
@@ -61,8 +60,10 @@ pub use events::audit::AuditSettings;
 pub use events::webhook::Webhook;
 pub use pattern::Pattern;
 pub use policy::{Immutable, Quota};
+pub use record::PostgresSettings;
 pub use retention::Retention;
 pub use settings::{Settings, TlsSettings};
+pub use storage::bucket::settings::S3Settings;
 pub use units::{Bytes, Span};
 
 use crate::{Error, ErrorKind, Result};
@@ -73,7 +74,7 @@ use service::Service;
 pub struct Registry {
     service: Arc<Service>,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<tls::Tls>,
 }
 
 impl Registry {
@@ -83,10 +84,14 @@ impl Registry {
         let tls = settings
             .tls
             .as_ref()
-            .map(tls::acceptor)
+            .map(tls::Tls::open)
             .transpose()
             .map_err(refused)?;
-        let service = Service::open(settings).map_err(refused)?;
+        let opening = tokio::task::spawn_blocking(move || Service::open(settings));
+        let service = opening
+            .await
+            .map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?
+            .map_err(refused)?;
         let listener = TcpListener::bind(&address).await.map_err(|e| {
             Error::new(
                 ErrorKind::Unavailable,

@@ -1,12 +1,11 @@
 //! What a push may not do although its user may push: move immutable tags, exceed quotas.
 
 use berth_spec::Digest;
-use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::fault::{Code, Fault, Reply};
 use super::pattern::Pattern;
-use super::record::{statistics, tags};
+use super::record::{Connection, statistics, tags};
 use super::units::Bytes;
 
 /// Tags that stay where they are once they are set.

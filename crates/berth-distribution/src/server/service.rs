@@ -31,12 +31,12 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn open(settings: Settings) -> Reply<Arc<Self>> {
         let metrics = Arc::new(Metrics::default());
-        let storage = Storage::open(&settings.root)?;
+        let storage = Storage::open(&settings)?;
         Ok(Arc::new(Self {
-            access: Access::open(settings.auth.as_ref(), &settings.root)?,
+            access: Access::open(settings.auth.as_ref(), &settings.root, &storage)?,
+            memory: Memory::new(!storage.record.is_shared()),
             storage,
             sessions: Sessions::default(),
-            memory: Memory::default(),
             events: Events::open(&settings, &metrics)?,
             metrics,
             pulls: Pulls::default(),

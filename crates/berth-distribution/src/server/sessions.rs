@@ -14,6 +14,8 @@ use super::storage::upload::Upload;
 /// Uploads that are kept open between requests. Others are on disk just the same; their hash is made
 /// anew at their end.
 const OPEN_MAX: usize = 1024;
+/// The same for uploads into an object store, which have their last bytes in memory.
+const OBJECTS_MAX: usize = 32;
 /// How long a request waits for another that writes to the same upload: a connection that broke may
 /// not have been noticed yet.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,7 +47,10 @@ impl Turn {
 
     /// Leaves the upload for the next request.
     pub(crate) fn give_back(mut self, upload: Upload) {
-        self.back = Some(Box::new(upload));
+        // One that failed is taken up again where it is stored.
+        if !upload.is_broken() {
+            self.back = Some(Box::new(upload));
+        }
     }
 }
 
@@ -55,7 +60,12 @@ impl Drop for Turn {
         let mut slots = sessions.lock();
         match self.back.take() {
             Some(upload) => {
-                if slots.len() > OPEN_MAX {
+                let most = if upload.is_object() {
+                    OBJECTS_MAX
+                } else {
+                    OPEN_MAX
+                };
+                if slots.len() > most {
                     slots.retain(|_, slot| matches!(slot, Slot::Taken));
                 }
                 slots.insert(std::mem::take(&mut self.id), Slot::Idle(upload));
@@ -136,12 +146,17 @@ pub(crate) async fn take(
         id: id.to_owned(),
         back: None,
     };
-    if let Try::Have(upload) = taken {
-        return Ok((*upload, turn));
-    }
+    let have = match taken {
+        Try::Have(upload) if !upload.is_object() => return Ok((*upload, turn)),
+        Try::Have(upload) => Some(upload),
+        Try::OnDisk | Try::Wait => None,
+    };
     let (repository, id) = (repository.to_owned(), id.to_owned());
     let upload = service
-        .blocking(move |service| service.storage.resume_upload(&repository, &id))
+        .blocking(move |service| match have {
+            Some(upload) if service.storage.is_current(&upload)? => Ok(*upload),
+            _ => service.storage.resume_upload(&repository, &id),
+        })
         .await?;
     Ok((upload, turn))
 }

@@ -10,7 +10,9 @@ use super::collect::Collection;
 use super::events::audit::AuditSettings;
 use super::events::webhook::Webhook;
 use super::policy::{Immutable, Quota};
+use super::record::PostgresSettings;
 use super::retention::Retention;
+use super::storage::bucket::settings::S3Settings;
 use super::units::Bytes;
 use crate::{ClientOptions, Error, ErrorKind, Result};
 
@@ -20,6 +22,10 @@ use crate::{ClientOptions, Error, ErrorKind, Result};
 pub struct Settings {
     /// Where everything is stored.
     pub root: PathBuf,
+    /// An object store that keeps the blobs, instead of the root.
+    pub s3: Option<S3Settings>,
+    /// A database that keeps the record, instead of the root; replicas may share it.
+    pub postgres: Option<PostgresSettings>,
     /// `host:port` to listen on.
     pub address: String,
     /// Refuse every change.
@@ -72,6 +78,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             root: PathBuf::from("/var/lib/berth-registry"),
+            s3: None,
+            postgres: None,
             address: "127.0.0.1:5000".into(),
             read_only: false,
             delete: true,

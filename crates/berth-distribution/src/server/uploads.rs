@@ -1,5 +1,7 @@
 //! `/v2/NAME/blobs/uploads/…`: pushing blobs (distribution-spec 1.1, "Pushing Blobs").
 
+use std::sync::Arc;
+
 use berth_spec::Digest;
 use berth_spec::digest::Algorithm;
 use http::{StatusCode, header};
@@ -88,8 +90,9 @@ async fn mounted(
                 return Ok(true);
             }
             for source in other {
-                let has = |c: &_| blobs::size_in(c, &source, &digest);
-                if service.storage.record.read(has)?.is_some() {
+                let record = &service.storage.record;
+                let found = record.read(|c| blobs::size_in(c, &source, &digest))?;
+                if found.is_some() {
                     // The user may, the token does not say so: the client can have one that does.
                     return Err(access.ask_for_mount(&source, &to, &base));
                 }
@@ -147,8 +150,13 @@ pub(crate) async fn status(call: &Call, repository: &str, id: &str) -> Reply<Ans
 /// `DELETE`: the client has changed its mind.
 pub(crate) async fn cancel(call: &Call, repository: &str, id: &str) -> Reply<Answer> {
     let (upload, turn) = sessions::take(&call.service, repository, id).await?;
-    upload.remove();
-    drop(turn);
+    call.service
+        .blocking(move |service| {
+            let discarded = service.storage.discard(upload);
+            drop(turn);
+            discarded
+        })
+        .await?;
     Ok(Answer::new(StatusCode::NO_CONTENT))
 }
 
@@ -162,17 +170,32 @@ pub(crate) async fn append(call: Call, repository: String, id: String) -> Reply<
             return Err(fault);
         }
     };
-    let upload = bytes_of(call, upload, &turn, expected).await;
-    match upload {
+    let service = call.service.clone();
+    match bytes_of(call, upload, &turn, expected).await {
         (Some(upload), received) => {
             let answer = progress(StatusCode::ACCEPTED, &upload);
-            turn.give_back(upload);
-            received.map(|()| answer)
+            let kept = give_back(&service, upload, turn).await;
+            received.and(kept).map(|()| answer)
         }
         (None, received) => Err(received
             .err()
             .unwrap_or_else(|| Fault::internal("the upload was lost", id))),
     }
+}
+
+/// Leaves the upload for the next request, whichever replica it comes to.
+async fn give_back(service: &Arc<Service>, mut upload: Upload, turn: Turn) -> Reply<()> {
+    if !upload.is_object() {
+        turn.give_back(upload);
+        return Ok(());
+    }
+    service
+        .blocking(move |service| {
+            let kept = service.storage.keep(&mut upload);
+            turn.give_back(upload);
+            kept
+        })
+        .await
 }
 
 /// What the request says of its bytes: where they begin must be where the upload stands.
@@ -224,7 +247,7 @@ async fn bytes_of(
         .saturating_sub(upload.size());
     let limit = expected.unwrap_or(room).min(room);
     let service = call.service.clone();
-    let (size, hasher) = upload.mark();
+    let mark = upload.mark();
     // A task of its own: a connection that goes away does not take the upload along.
     let receiving = tokio::spawn(receive(upload, call.request.into_body(), limit));
     let (upload, received) = match receiving.await {
@@ -246,7 +269,7 @@ async fn bytes_of(
     };
     match (upload, wrong) {
         (Some(mut upload), Some(fault)) => {
-            let rewound = upload.rewind(size, hasher);
+            let rewound = upload.rewind(mark);
             (Some(upload), rewound.and(Err(fault)))
         }
         (upload, _) => (
@@ -288,7 +311,8 @@ async fn last_bytes(call: Call, upload: Upload, turn: Turn, digest: Digest) -> R
             .unwrap_or_else(|| Fault::internal("the upload was lost", turn.id())));
     };
     if let Err(fault) = received {
-        turn.give_back(upload);
+        // The fault is what the client must know.
+        let _ = give_back(&service, upload, turn).await;
         return Err(fault);
     }
     let repository = upload.repository.clone();
@@ -298,8 +322,7 @@ async fn last_bytes(call: Call, upload: Upload, turn: Turn, digest: Digest) -> R
     // The upload ends here: bytes that turn out to be wrong are no good for another try.
     service
         .blocking(move |service| {
-            let published = commit(service, &upload, &of);
-            upload.remove();
+            let published = commit(service, upload, &of);
             drop(turn);
             if published.is_ok() {
                 service.events.tell(event);
@@ -310,13 +333,9 @@ async fn last_bytes(call: Call, upload: Upload, turn: Turn, digest: Digest) -> R
     Ok(created(&repository, &digest))
 }
 
-fn commit(service: &Service, upload: &Upload, digest: &Digest) -> Reply<()> {
-    upload.verify(digest)?;
-    let (path, repository) = (upload.path(), &upload.repository);
-    service
-        .storage
-        .publish(path, repository, digest, upload.size(), |tx| {
-            let quotas = &service.settings.quotas;
-            policy::check_quota(quotas, tx, repository, digest, upload.size())
-        })
+fn commit(service: &Service, upload: Upload, digest: &Digest) -> Reply<()> {
+    let (repository, size) = (upload.repository.clone(), upload.size());
+    service.storage.commit(upload, digest, |tx| {
+        policy::check_quota(&service.settings.quotas, tx, &repository, digest, size)
+    })
 }

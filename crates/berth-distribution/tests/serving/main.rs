@@ -7,4 +7,5 @@ mod collection;
 mod harness;
 mod manifests;
 mod policy;
+mod replicas;
 mod tls;

@@ -14,6 +14,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::fault::{Code, Fault, Reply};
+use super::storage::Storage;
 use htpasswd::Htpasswd;
 use rules::Rules;
 use scope::Scope;
@@ -96,7 +97,11 @@ pub(crate) struct Guard {
 }
 
 impl Access {
-    pub(crate) fn open(settings: Option<&AuthSettings>, root: &Path) -> Reply<Self> {
+    pub(crate) fn open(
+        settings: Option<&AuthSettings>,
+        root: &Path,
+        storage: &Storage,
+    ) -> Reply<Self> {
         let Some(settings) = settings else {
             return Ok(Self(None));
         };
@@ -109,7 +114,9 @@ impl Access {
             users,
             rules: Rules::new(settings)?,
             verified: Verified::default(),
-            signer: Signer::open(root, settings)?,
+            signer: Signer::open(root, settings, |fresh| {
+                storage.shared_secret("token", fresh)
+            })?,
             settings: settings.clone(),
         })))
     }

@@ -1,6 +1,6 @@
 //! Tokens: JSON Web Tokens (RFC 7519) with HMAC-SHA256, made and read by this registry alone.
 //!
-//! The key lies in the registry's root. There is one algorithm: what a token's header says is compared,
+//! The key lies in the registry's root, or in the record that replicas share. There is one algorithm: what a token's header says is compared,
 //! never obeyed.
 
 use std::fs;
@@ -78,10 +78,15 @@ pub(crate) struct Signer {
 }
 
 impl Signer {
-    /// Takes the key from `root`, or makes one there.
-    pub(crate) fn open(root: &Path, settings: &AuthSettings) -> Reply<Self> {
+    /// Takes the key from `root`, or makes one there; `shared` turns it into the one that all replicas
+    /// have, where there are others.
+    pub(crate) fn open(
+        root: &Path,
+        settings: &AuthSettings,
+        shared: impl FnOnce(&[u8]) -> Reply<Option<Vec<u8>>>,
+    ) -> Reply<Self> {
         let path = root.join("token.key");
-        let bytes = match fs::read(&path) {
+        let own = match fs::read(&path) {
             Ok(bytes) if bytes.len() == KEY_BYTES => bytes,
             Ok(_) => {
                 return Err(Fault::new(
@@ -92,6 +97,7 @@ impl Signer {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => make_key(root, &path)?,
             Err(e) => return Err(Fault::io(format_args!("cannot read {}", path.display()), e)),
         };
+        let bytes = shared(&own)?.unwrap_or(own);
         Ok(Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, &bytes),
             service: settings.service.clone(),
@@ -200,7 +206,7 @@ mod tests {
     use super::*;
 
     fn signer(root: &Path) -> Signer {
-        Signer::open(root, &AuthSettings::default()).unwrap()
+        Signer::open(root, &AuthSettings::default(), |_| Ok(None)).unwrap()
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Flight {
         let (here, algorithm) = (self.cached.here.clone(), self.digest.algorithm());
         let mut upload = self
             .service
-            .blocking(move |service| service.storage.begin_upload(&here, algorithm))
+            .blocking(move |service| service.storage.begin_file(&here, algorithm))
             .await
             .map_err(internal)?;
         let file =
@@ -223,14 +223,9 @@ impl Flight {
             .service
             .blocking(move |service| {
                 let landed = match &arrived {
-                    Ok(()) => upload.verify(&digest).and_then(|()| {
-                        let (path, here) = (upload.path(), &upload.repository);
-                        let storage = &service.storage;
-                        storage.publish(path, here, &digest, upload.size(), |_| Ok(()))
-                    }),
-                    Err(_) => Ok(()),
+                    Ok(()) => service.storage.commit(upload, &digest, |_| Ok(())),
+                    Err(_) => service.storage.discard(upload),
                 };
-                upload.remove();
                 drop(turn);
                 Ok((arrived, landed))
             })

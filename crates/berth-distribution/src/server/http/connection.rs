@@ -15,6 +15,7 @@ use super::Request;
 use super::wire::{Parts, Wire};
 use crate::server::dispatch;
 use crate::server::service::Service;
+use crate::server::tls::Tls;
 
 /// Connections served at once; more wait in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -43,7 +44,7 @@ pub(crate) struct Peer {
 /// Serves `listener` until `ending` turns true; then waits a while for what runs.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     service: Arc<Service>,
     mut ending: watch::Receiver<bool>,
 ) {
@@ -65,7 +66,8 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let (service, tls, ending) = (service.clone(), tls.clone(), ending.clone());
+        let tls = tls.as_ref().map(Tls::acceptor);
+        let (service, ending) = (service.clone(), ending.clone());
         tasks.spawn(async move {
             welcome(stream, address, tls, service, ending).await;
             drop(permit);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use berth_spec::Digest;
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
+use super::sql::{self, Connection, Row, Transaction};
 use super::{ensure_repository, limit, now, signed, unsigned};
 
 /// A manifest as it is served.
@@ -55,19 +55,18 @@ pub(crate) fn get(
     connection: &Connection,
     repository: &str,
     digest: &Digest,
-) -> rusqlite::Result<Option<Manifest>> {
-    connection
-        .prepare_cached(
-            "SELECT media_type, bytes FROM manifest WHERE repository = ?1 AND digest = ?2",
-        )?
-        .query_row((repository, digest.as_str()), |row| {
+) -> sql::Result<Option<Manifest>> {
+    connection.first(
+        "SELECT media_type, bytes FROM manifest WHERE repository = ?1 AND digest = ?2",
+        &[&repository, &digest.as_str()],
+        |row| {
             Ok(Manifest {
                 digest: digest.clone(),
                 media_type: row.get(0)?,
-                bytes: Bytes::from(row.get::<_, Vec<u8>>(1)?),
+                bytes: Bytes::from(row.get::<Vec<u8>>(1)?),
             })
-        })
-        .optional()
+        },
+    )
 }
 
 /// The manifest's size, if `repository` has it.
@@ -75,13 +74,12 @@ pub(crate) fn size(
     connection: &Connection,
     repository: &str,
     digest: &Digest,
-) -> rusqlite::Result<Option<u64>> {
-    connection
-        .prepare_cached("SELECT size FROM manifest WHERE repository = ?1 AND digest = ?2")?
-        .query_row((repository, digest.as_str()), |row| {
-            row.get(0).map(unsigned)
-        })
-        .optional()
+) -> sql::Result<Option<u64>> {
+    connection.first(
+        "SELECT size FROM manifest WHERE repository = ?1 AND digest = ?2",
+        &[&repository, &digest.as_str()],
+        |row| row.get(0).map(unsigned),
+    )
 }
 
 /// Records a manifest whose needs have been seen to be there in this same transaction.
@@ -89,39 +87,41 @@ pub(crate) fn add(
     tx: &Transaction,
     repository: &str,
     manifest: &NewManifest,
-) -> rusqlite::Result<Stored> {
+) -> sql::Result<Stored> {
     ensure_repository(tx, repository)?;
     let digest = manifest.digest.as_str();
     let annotations = serde_json::to_string(&manifest.annotations).unwrap_or_default();
     let subject = manifest.subject.as_ref().map(Digest::as_str);
-    let added = tx
-        .prepare_cached(
-            "INSERT OR IGNORE INTO manifest (repository, digest, media_type, size, subject, artifact_type, annotations, pushed, pushed_by, pulled, bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10)",
-        )?
-        .execute((
-            repository,
-            digest,
+    let added = tx.execute(
+        "INSERT INTO manifest (repository, digest, media_type, size, subject, artifact_type, annotations, pushed, pushed_by, pulled, bytes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10) ON CONFLICT DO NOTHING",
+        &[
+            &repository,
+            &digest,
             &manifest.media_type,
-            signed(manifest.bytes.len() as u64),
-            subject,
+            &signed(manifest.bytes.len() as u64),
+            &subject,
             &manifest.artifact_type,
-            annotations,
-            now(),
+            &annotations,
+            &now(),
             &manifest.pushed_by,
-            &manifest.bytes[..],
-        ))?;
+            &&manifest.bytes[..],
+        ],
+    )?;
     if added == 0 {
-        tx.prepare_cached("UPDATE manifest SET pushed = ?3 WHERE repository = ?1 AND digest = ?2")?
-            .execute((repository, digest, now()))?;
+        tx.execute(
+            "UPDATE manifest SET pushed = ?3 WHERE repository = ?1 AND digest = ?2",
+            &[&repository, &digest, &now()],
+        )?;
         return Ok(Stored::Known);
     }
-    let mut needs = tx.prepare_cached(
-        "INSERT OR IGNORE INTO needs (repository, manifest, digest, kind) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for (kind, list) in [(0, &manifest.blobs), (1, &manifest.manifests)] {
+    for (kind, list) in [(0_i64, &manifest.blobs), (1, &manifest.manifests)] {
         for needed in list {
-            needs.execute((repository, digest, needed.as_str(), kind))?;
+            tx.execute(
+                "INSERT INTO needs (repository, manifest, digest, kind) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO NOTHING",
+                &[&repository, &digest, &needed.as_str(), &kind],
+            )?;
         }
     }
     Ok(Stored::New)
@@ -132,21 +132,25 @@ pub(crate) fn remove(
     tx: &Transaction,
     repository: &str,
     digest: &Digest,
-) -> rusqlite::Result<Option<Vec<String>>> {
-    let key = (repository, digest.as_str());
-    let removed = tx
-        .prepare_cached("DELETE FROM manifest WHERE repository = ?1 AND digest = ?2")?
-        .execute(key)?;
+) -> sql::Result<Option<Vec<String>>> {
+    let digest = digest.as_str();
+    let removed = tx.execute(
+        "DELETE FROM manifest WHERE repository = ?1 AND digest = ?2",
+        &[&repository, &digest],
+    )?;
     if removed == 0 {
         return Ok(None);
     }
-    tx.prepare_cached("DELETE FROM needs WHERE repository = ?1 AND manifest = ?2")?
-        .execute(key)?;
-    let tags = tx
-        .prepare_cached("DELETE FROM tag WHERE repository = ?1 AND digest = ?2 RETURNING name")?
-        .query_map(key, |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(Some(tags))
+    tx.execute(
+        "DELETE FROM needs WHERE repository = ?1 AND manifest = ?2",
+        &[&repository, &digest],
+    )?;
+    tx.all(
+        "DELETE FROM tag WHERE repository = ?1 AND digest = ?2 RETURNING name",
+        &[&repository, &digest],
+        |row| row.get(0),
+    )
+    .map(Some)
 }
 
 /// The manifests of `repository` whose subject is `subject`, after `last`, in order.
@@ -157,24 +161,27 @@ pub(crate) fn referrers(
     artifact_type: Option<&str>,
     last: &str,
     count: usize,
-) -> rusqlite::Result<Vec<Referrer>> {
-    connection
-        .prepare_cached(
-            "SELECT digest, media_type, size, artifact_type, annotations FROM manifest
-             WHERE repository = ?1 AND subject = ?2 AND digest > ?3 AND (?4 IS NULL OR artifact_type = ?4)
-             ORDER BY digest LIMIT ?5",
-        )?
-        .query_map(
-            (repository, subject.as_str(), last, artifact_type, limit(count)),
-            referrer,
-        )?
-        .filter_map(Result::transpose)
-        .collect()
+) -> sql::Result<Vec<Referrer>> {
+    let found = connection.all(
+        "SELECT digest, media_type, size, artifact_type, annotations FROM manifest
+         WHERE repository = ?1 AND subject = ?2 AND digest > ?3
+         AND (artifact_type = ?4 OR CAST(?4 AS TEXT) IS NULL)
+         ORDER BY digest LIMIT ?5",
+        &[
+            &repository,
+            &subject.as_str(),
+            &last,
+            &artifact_type,
+            &limit(count),
+        ],
+        referrer,
+    )?;
+    Ok(found.into_iter().flatten().collect())
 }
 
-fn referrer(row: &Row) -> rusqlite::Result<Option<Referrer>> {
+fn referrer(row: &Row) -> sql::Result<Option<Referrer>> {
     // A digest that cannot be read was never written by this program.
-    let Ok(digest) = row.get::<_, String>(0)?.parse() else {
+    let Ok(digest) = row.get::<String>(0)?.parse() else {
         return Ok(None);
     };
     Ok(Some(Referrer {
@@ -182,16 +189,17 @@ fn referrer(row: &Row) -> rusqlite::Result<Option<Referrer>> {
         media_type: row.get(1)?,
         size: row.get(2).map(unsigned)?,
         artifact_type: row.get(3)?,
-        annotations: serde_json::from_str(&row.get::<_, String>(4)?).unwrap_or_default(),
+        annotations: serde_json::from_str(&row.get::<String>(4)?).unwrap_or_default(),
     }))
 }
 
 /// Notes that these manifests were pulled, at most once a minute and manifest.
-pub(crate) fn note_pulls(tx: &Transaction, pulls: &[(String, Digest)]) -> rusqlite::Result<()> {
-    let mut note =
-        tx.prepare_cached("UPDATE manifest SET pulled = ?3 WHERE repository = ?1 AND digest = ?2")?;
+pub(crate) fn note_pulls(tx: &Transaction, pulls: &[(String, Digest)]) -> sql::Result<()> {
     for (repository, digest) in pulls {
-        note.execute((repository, digest.as_str(), now()))?;
+        tx.execute(
+            "UPDATE manifest SET pulled = ?3 WHERE repository = ?1 AND digest = ?2",
+            &[repository, &digest.as_str(), &now()],
+        )?;
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The tables, and how an older record becomes a current one.
+//!
+//! They are written as SQLite has them; [`for_postgres`] says the same to PostgreSQL.
 
 use rusqlite::Connection;
 
 /// Each step brings the record from the version of its place to the next.
-const STEPS: [&str; 1] = ["
+pub(super) const STEPS: [&str; 2] = ["
 CREATE TABLE repository (name TEXT PRIMARY KEY, created INTEGER NOT NULL) WITHOUT ROWID;
 
 -- Bytes that are on disk, each once, whoever has them. `touched` is when somebody last had a new use for them.
@@ -33,6 +35,21 @@ CREATE TABLE tag (
     checked INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (repository, name)) WITHOUT ROWID;
 CREATE INDEX tag_by_digest ON tag (repository, digest);
+", "
+-- The object of an object store that has the bytes; empty where they are in a file.
+ALTER TABLE blob ADD COLUMN key TEXT NOT NULL DEFAULT '';
+
+-- Uploads on their way into an object store. `parts` is a JSON array of what the store calls them.
+CREATE TABLE upload (
+    id TEXT PRIMARY KEY, repository TEXT NOT NULL, key TEXT NOT NULL, multipart TEXT NOT NULL,
+    size INTEGER NOT NULL, parts TEXT NOT NULL, tail TEXT NOT NULL, digest TEXT NOT NULL,
+    version INTEGER NOT NULL, touched INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX upload_by_touched ON upload (touched);
+
+-- Objects that are to go.
+CREATE TABLE doomed (key TEXT NOT NULL, multipart TEXT NOT NULL, PRIMARY KEY (key, multipart)) WITHOUT ROWID;
+
+CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 "];
 
 /// Brings the record to the version this program writes.
@@ -46,4 +63,12 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         tx.commit()?;
     }
     Ok(())
+}
+
+/// A step in PostgreSQL's words: numbers of 64 bits, texts that compare byte by byte.
+pub(super) fn for_postgres(step: &str) -> String {
+    step.replace("INTEGER", "BIGINT")
+        .replace("BLOB", "BYTEA")
+        .replace(" TEXT", " TEXT COLLATE \"C\"")
+        .replace(" WITHOUT ROWID", "")
 }

@@ -1,8 +1,8 @@
 //! Sums and overviews: for quotas, metrics and the page.
 
 use berth_spec::Digest;
-use rusqlite::{Connection, OptionalExtension};
 
+use super::sql::{self, Connection};
 use super::{limit, unsigned};
 
 /// Everything that is stored, counted.
@@ -40,31 +40,30 @@ pub(crate) struct TagSummary {
 }
 
 /// Counts everything.
-pub(crate) fn totals(connection: &Connection) -> rusqlite::Result<Totals> {
-    let number = |sql: &str| -> rusqlite::Result<u64> {
-        connection
-            .prepare_cached(sql)?
-            .query_row([], |row| row.get(0).map(unsigned))
+pub(crate) fn totals(connection: &Connection) -> sql::Result<Totals> {
+    let number = |sql| -> sql::Result<u64> {
+        let found = connection.value(sql, &[])?;
+        Ok(found.map_or(0, unsigned))
     };
     Ok(Totals {
         repositories: number("SELECT COUNT(*) FROM repository")?,
         manifests: number("SELECT COUNT(*) FROM manifest")?,
         tags: number("SELECT COUNT(*) FROM tag")?,
         blobs: number("SELECT COUNT(*) FROM blob")?,
-        blob_bytes: number("SELECT COALESCE(SUM(size), 0) FROM blob")?,
+        blob_bytes: number("SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM blob")?,
     })
 }
 
 /// Bytes of the blobs that the repositories of `namespace` have, each blob once.
-pub(crate) fn bytes_in(connection: &Connection, namespace: &str) -> rusqlite::Result<u64> {
+pub(crate) fn bytes_in(connection: &Connection, namespace: &str) -> sql::Result<u64> {
     // A slash sorts just before a zero: `team/` to `team0` is all that begins with `team/`.
-    connection
-        .prepare_cached(
-            "SELECT COALESCE(SUM(size), 0) FROM blob WHERE digest IN (
-                 SELECT digest FROM link WHERE repository = ?1 OR ?1 = ''
-                 OR (repository >= ?1 || '/' AND repository < ?1 || '0'))",
-        )?
-        .query_row([namespace], |row| row.get(0).map(unsigned))
+    let found = connection.value(
+        "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM blob WHERE digest IN (
+             SELECT digest FROM link WHERE repository = ?1 OR ?1 = ''
+             OR (repository >= ?1 || '/' AND repository < ?1 || '0'))",
+        &[&namespace],
+    )?;
+    Ok(found.map_or(0, unsigned))
 }
 
 /// Whether a repository of `namespace` has the blob.
@@ -72,15 +71,12 @@ pub(crate) fn is_in(
     connection: &Connection,
     namespace: &str,
     digest: &Digest,
-) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached(
-            "SELECT 1 FROM link WHERE digest = ?2 AND (repository = ?1 OR ?1 = ''
-             OR (repository >= ?1 || '/' AND repository < ?1 || '0')) LIMIT 1",
-        )?
-        .query_row((namespace, digest.as_str()), |_| Ok(()))
-        .optional()
-        .map(|found| found.is_some())
+) -> sql::Result<bool> {
+    connection.any(
+        "SELECT 1 FROM link WHERE digest = ?2 AND (repository = ?1 OR ?1 = ''
+         OR (repository >= ?1 || '/' AND repository < ?1 || '0')) LIMIT 1",
+        &[&namespace, &digest.as_str()],
+    )
 }
 
 /// Up to `count` repositories after `last`, in order.
@@ -88,19 +84,19 @@ pub(crate) fn repositories(
     connection: &Connection,
     last: &str,
     count: usize,
-) -> rusqlite::Result<Vec<RepositorySummary>> {
-    connection
-        .prepare_cached(
-            "SELECT name,
-                (SELECT COUNT(*) FROM tag t WHERE t.repository = r.name),
-                (SELECT COUNT(*) FROM manifest m WHERE m.repository = r.name),
-                (SELECT COALESCE(SUM(b.size), 0) FROM link l JOIN blob b ON b.digest = l.digest WHERE l.repository = r.name),
-                (SELECT COALESCE(MAX(pushed), 0) FROM manifest m WHERE m.repository = r.name)
-             FROM repository r WHERE name > ?1
-             AND EXISTS (SELECT 1 FROM manifest m WHERE m.repository = r.name)
-             ORDER BY name LIMIT ?2",
-        )?
-        .query_map((last, limit(count)), |row| {
+) -> sql::Result<Vec<RepositorySummary>> {
+    connection.all(
+        "SELECT name,
+            (SELECT COUNT(*) FROM tag t WHERE t.repository = r.name),
+            (SELECT COUNT(*) FROM manifest m WHERE m.repository = r.name),
+            (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT)
+                FROM link l JOIN blob b ON b.digest = l.digest WHERE l.repository = r.name),
+            (SELECT COALESCE(MAX(pushed), 0) FROM manifest m WHERE m.repository = r.name)
+         FROM repository r WHERE name > ?1
+         AND EXISTS (SELECT 1 FROM manifest m WHERE m.repository = r.name)
+         ORDER BY name LIMIT ?2",
+        &[&last, &limit(count)],
+        |row| {
             Ok(RepositorySummary {
                 name: row.get(0)?,
                 tags: row.get(1).map(unsigned)?,
@@ -108,8 +104,8 @@ pub(crate) fn repositories(
                 bytes: row.get(3).map(unsigned)?,
                 pushed: row.get(4)?,
             })
-        })?
-        .collect()
+        },
+    )
 }
 
 /// Up to `count` tags of `repository` after `last`, in order.
@@ -118,14 +114,13 @@ pub(crate) fn tags(
     repository: &str,
     last: &str,
     count: usize,
-) -> rusqlite::Result<Vec<TagSummary>> {
-    connection
-        .prepare_cached(
-            "SELECT t.name, t.digest, m.media_type, t.moved, m.pulled
-             FROM tag t JOIN manifest m ON m.repository = t.repository AND m.digest = t.digest
-             WHERE t.repository = ?1 AND t.name > ?2 ORDER BY t.name LIMIT ?3",
-        )?
-        .query_map((repository, last, limit(count)), |row| {
+) -> sql::Result<Vec<TagSummary>> {
+    connection.all(
+        "SELECT t.name, t.digest, m.media_type, t.moved, m.pulled
+         FROM tag t JOIN manifest m ON m.repository = t.repository AND m.digest = t.digest
+         WHERE t.repository = ?1 AND t.name > ?2 ORDER BY t.name LIMIT ?3",
+        &[&repository, &last, &limit(count)],
+        |row| {
             Ok(TagSummary {
                 name: row.get(0)?,
                 digest: row.get(1)?,
@@ -133,6 +128,6 @@ pub(crate) fn tags(
                 moved: row.get(3)?,
                 pulled: row.get(4)?,
             })
-        })?
-        .collect()
+        },
+    )
 }

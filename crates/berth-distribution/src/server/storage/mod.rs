@@ -1,234 +1,211 @@
-//! Bytes on disk and the record of them, in step.
+//! Bytes of blobs and the record of them, in step.
 //!
-//! ```text
-//! <root>/lock                        held by the one process that has the registry open
-//! <root>/registry.db                 the record
-//! <root>/blobs/sha256/ab/<hex>       a blob: immutable, verified before it got this name
-//! <root>/uploads/<id>-<repository>   an upload on its way in; resumed after a restart
-//! <root>/trash/                      condemned by the collector
-//! ```
+//! [`Storage`] is the one face of both. The record is SQLite or PostgreSQL ([`record`](super::record));
+//! blobs are files ([`disk`]) or objects of an S3-compatible store ([`bucket`]). A row of the record means
+//! that the bytes are there: they come before the row and go after it.
 //!
-//! A row of the record means that the file is there: the file gets its name before the row is
-//! committed and loses it after the row is gone. What a crash leaves between the two is a file
-//! without a row, which the next start removes. The two steps for one digest are made under one
-//! lock, so that a collector cannot take a file that an upload has just brought.
+//! Where blobs are objects, files of earlier days are still served, and what a cache fetches is written
+//! to a file first, which its followers read.
 
+pub(crate) mod bucket;
+mod disk;
 pub(crate) mod files;
 pub(crate) mod upload;
 
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
 
 use berth_spec::Digest;
 use berth_spec::digest::Algorithm;
-use rustix::fs::{FlockOperation, flock};
 
 use super::fault::{Code, Fault, Reply};
-use super::record::{self, Record, blobs};
-
-/// Locks for "file and row of one digest"; digests share them by their first hexadecimal digits.
-const LOCKS: usize = 64;
-
-const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
+use super::record::{Postgres, Record, Transaction, blobs, now, secrets, sweep, uploads};
+use super::settings::Settings;
+use bucket::{Bucket, Object};
+use disk::Disk;
+use upload::Upload;
 
 /// A registry's storage. Everything here blocks.
 pub(crate) struct Storage {
-    root: PathBuf,
-    pub(crate) record: Record,
-    locks: Vec<Mutex<()>>,
-    _lock: File,
+    pub(crate) record: Arc<Record>,
+    disk: Disk,
+    bucket: Option<Arc<Bucket>>,
+}
+
+/// A blob that can be read.
+pub(crate) enum Found {
+    File(File, u64),
+    Object(Object),
 }
 
 impl Storage {
-    /// Opens or makes the storage below `root`, and removes what a crash left.
-    pub(crate) fn open(root: &Path) -> Reply<Self> {
-        for dir in ["", "uploads", "trash"] {
-            files::make_dir(&root.join(dir))?;
-        }
-        for algorithm in ALGORITHMS {
-            files::make_dir(&root.join("blobs").join(algorithm.as_str()))?;
-        }
-        let lock = take_lock(root)?;
-        let storage = Self {
-            record: Record::open(&root.join("registry.db"))?,
-            locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
-            root: root.to_owned(),
-            _lock: lock,
+    /// Opens or makes the storage, and removes what a crash left. To be called from a thread that may
+    /// block, inside a runtime.
+    pub(crate) fn open(settings: &Settings) -> Reply<Self> {
+        let disk = Disk::open(&settings.root)?;
+        let record = match &settings.postgres {
+            Some(postgres) => Record::Postgres(Postgres::open(postgres)?),
+            None => Record::open(&settings.root.join("registry.db"))?,
         };
-        storage.empty_trash();
-        storage.remove_strangers()?;
-        Ok(storage)
+        let record = Arc::new(record);
+        let bucket = settings
+            .s3
+            .as_ref()
+            .map(|s3| Bucket::open(s3, &settings.client, record.clone()).map(Arc::new))
+            .transpose()?;
+        if record.is_shared() && bucket.is_none() {
+            return Err(Fault::new(
+                Code::Unknown,
+                "postgres without s3: replicas that share a record need a store that has their blobs",
+            ));
+        }
+        disk.remove_strangers(&record)?;
+        Ok(Self {
+            record,
+            disk,
+            bucket,
+        })
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+    /// A secret that all replicas share; nothing where there is one registry only.
+    pub(crate) fn shared_secret(&self, name: &str, fresh: &[u8]) -> Reply<Option<Vec<u8>>> {
+        match self.record.is_shared() {
+            true => self
+                .record
+                .write(|tx| Ok(Some(secrets::get_or_set(tx, name, fresh)?))),
+            false => Ok(None),
+        }
     }
 
-    /// Where the blob is, or would be.
-    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.root
-            .join("blobs")
-            .join(digest.algorithm().as_str())
-            .join(&digest.hex()[..2])
-            .join(digest.hex())
-    }
-
-    /// The lock for the file and the row of `digest`.
-    fn hold(&self, digest: &Digest) -> MutexGuard<'_, ()> {
-        let number = usize::from_str_radix(&digest.hex()[..4], 16).unwrap_or(0) % LOCKS;
-        self.locks[number]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Opens a blob that `repository` has; its size with it.
-    pub(crate) fn open_blob(
-        &self,
-        repository: &str,
-        digest: &Digest,
-    ) -> Reply<Option<(File, u64)>> {
-        let Some(size) = self
-            .record
-            .read(|c| blobs::size_in(c, repository, digest))?
-        else {
+    /// Finds a blob that `repository` has.
+    pub(crate) fn open_blob(&self, repository: &str, digest: &Digest) -> Reply<Option<Found>> {
+        let held = self.record.read(|c| blobs::held(c, repository, digest))?;
+        let Some(held) = held else {
             return Ok(None);
         };
-        match File::open(self.blob_path(digest)) {
-            Ok(file) => Ok(Some((file, size))),
-            // Taken away between the two looks.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Fault::io(format_args!("cannot open blob {digest}"), e)),
+        match (&self.bucket, held.key.is_empty()) {
+            (_, true) => {
+                let file = self.disk.open_blob(digest)?;
+                Ok(file.map(|file| Found::File(file, held.size)))
+            }
+            (Some(bucket), false) => Ok(Some(Found::Object(bucket.object(held)))),
+            (None, false) => Err(Fault::internal(
+                "the registry's object store is not configured",
+                format_args!("blob {digest} is in the object {}", held.key),
+            )),
         }
     }
 
-    /// Makes the synced file at `from` the blob `digest` of `repository`. `admit` may refuse, inside
-    /// the same transaction.
-    pub(crate) fn publish(
-        &self,
-        from: &Path,
-        repository: &str,
-        digest: &Digest,
-        size: u64,
-        admit: impl FnOnce(&rusqlite::Transaction) -> Reply<()>,
-    ) -> Reply<()> {
-        let to = self.blob_path(digest);
-        let _held = self.hold(digest);
-        // The same bytes may be there already; the new file takes their place, which changes nothing.
-        if let Some(dir) = to.parent() {
-            files::make_dir_durably(dir)?;
+    /// Begins an upload whose digest will probably be of `algorithm`.
+    pub(crate) fn begin_upload(&self, repository: &str, algorithm: Algorithm) -> Reply<Upload> {
+        match &self.bucket {
+            Some(bucket) => Upload::begin_object(bucket, repository, algorithm),
+            None => self.begin_file(repository, algorithm),
         }
-        self.record.write(|tx| {
-            admit(tx)?;
-            fs::rename(from, &to)
-                .map_err(|e| Fault::io(format_args!("cannot store blob {digest}"), e))?;
-            if let Some(dir) = to.parent() {
-                files::sync_dir(dir)?;
+    }
+
+    /// Begins an upload into a file that others may follow, wherever its blob will be.
+    pub(crate) fn begin_file(&self, repository: &str, algorithm: Algorithm) -> Reply<Upload> {
+        Upload::begin_file(self.disk.root(), repository, algorithm)
+    }
+
+    /// Takes up an upload of an earlier process, or of another replica.
+    pub(crate) fn resume_upload(&self, repository: &str, id: &str) -> Reply<Upload> {
+        match &self.bucket {
+            Some(bucket) => Upload::resume_object(bucket, repository, id),
+            None => Upload::resume_file(self.disk.root(), repository, id),
+        }
+    }
+
+    /// Whether an upload that was kept open is still as the record has it: another replica may have
+    /// gone on with it.
+    pub(crate) fn is_current(&self, upload: &Upload) -> Reply<bool> {
+        match upload.version() {
+            None => Ok(true),
+            Some(version) => {
+                let found = self
+                    .record
+                    .read(|c| uploads::get(c, &upload.repository, &upload.id))?;
+                Ok(found.is_some_and(|progress| progress.version == version))
             }
-            Ok(blobs::add(tx, repository, digest, size)?)
-        })
+        }
+    }
+
+    /// Keeps what has come of an upload, for whoever goes on with it.
+    pub(crate) fn keep(&self, upload: &mut Upload) -> Reply<()> {
+        upload.keep()
+    }
+
+    /// Throws an upload away.
+    pub(crate) fn discard(&self, upload: Upload) -> Reply<()> {
+        upload.discard()
+    }
+
+    /// Makes the upload the blob `digest` of its repository, if that is its digest. `admit` may refuse,
+    /// inside the transaction that records it. Either way the upload has ended.
+    pub(crate) fn commit(
+        &self,
+        mut upload: Upload,
+        digest: &Digest,
+        admit: impl FnOnce(&Transaction) -> Reply<()>,
+    ) -> Reply<()> {
+        if !upload.is_object() {
+            if let Err(fault) = upload.verify_file(digest) {
+                // The fault is what the client must know.
+                let _ = upload.discard();
+                return Err(fault);
+            }
+            match &self.bucket {
+                None => return self.disk.publish(&self.record, upload, digest, admit),
+                Some(bucket) => upload = upload.into_object(bucket)?,
+            }
+        }
+        let committed = upload.commit_object(digest, admit);
+        if committed
+            .as_ref()
+            .is_err_and(|fault| fault.status.is_client_error())
+            && !upload.is_broken()
+        {
+            // What is left after a failure of ours, the client may go on with.
+            let _ = upload.discard();
+        }
+        committed
+    }
+
+    /// Removes uploads that nobody wrote to for `idle`, except those that `is_open`; how many.
+    pub(crate) fn sweep_uploads(
+        &self,
+        idle: Duration,
+        is_open: impl Fn(&str) -> bool,
+    ) -> Reply<usize> {
+        let mut removed = self.disk.sweep_uploads(idle, &is_open)?;
+        if let Some(bucket) = &self.bucket {
+            let idle = i64::try_from(idle.as_secs()).unwrap_or(i64::MAX);
+            let before = now().saturating_sub(idle).saturating_add(1);
+            removed += bucket.sweep_uploads(before, is_open)?;
+        }
+        Ok(removed)
     }
 
     /// Removes blobs that the record calls unlinked and untouched since `before`; how many, and their
     /// bytes.
     pub(crate) fn sweep_blobs(&self, before: i64, count: usize) -> Reply<(usize, u64)> {
-        let found = self
-            .record
-            .read(|c| record::sweep::unlinked(c, before, count))?;
+        let found = self.record.read(|c| sweep::unlinked(c, before, count))?;
         let (mut removed, mut bytes) = (0, 0);
         for aged in found {
-            let Ok(digest) = aged.digest.parse::<Digest>() else {
-                continue;
+            let gone = match &self.bucket {
+                Some(bucket) if !aged.key.is_empty() => bucket.sweep(&aged, before)?,
+                _ => self.disk.sweep_blob(&self.record, &aged, before)?,
             };
-            if let Some(size) = self.sweep_blob(&digest, before)? {
+            if gone {
                 removed += 1;
-                bytes += size;
+                bytes += aged.size;
             }
+        }
+        if let Some(bucket) = &self.bucket {
+            bucket.bury()?;
         }
         Ok((removed, bytes))
-    }
-
-    fn sweep_blob(&self, digest: &Digest, before: i64) -> Reply<Option<u64>> {
-        let path = self.blob_path(digest);
-        let trash = self.root.join("trash").join(files::unique_name()?);
-        {
-            let _held = self.hold(digest);
-            let gone = self
-                .record
-                .write(|tx| Ok(record::sweep::forget_blob(tx, digest.as_str(), before)?))?;
-            if !gone {
-                return Ok(None);
-            }
-            match fs::rename(&path, &trash) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(0)),
-                Err(e) => return Err(Fault::io(format_args!("cannot remove blob {digest}"), e)),
-            }
-        }
-        // Unlinking a large file takes a while: that is why it is done without the lock.
-        let size = fs::symlink_metadata(&trash).map_or(0, |m| m.len());
-        // What stays in the trash goes at the next start.
-        let _ = fs::remove_file(&trash);
-        Ok(Some(size))
-    }
-
-    fn empty_trash(&self) {
-        let Ok(entries) = fs::read_dir(self.root.join("trash")) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            // What cannot be removed now is tried again at the next start.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-
-    /// Removes files that no row tells of: a crash came between their name and their row.
-    fn remove_strangers(&self) -> Reply<()> {
-        for algorithm in ALGORITHMS {
-            let dir = self.root.join("blobs").join(algorithm.as_str());
-            for shard in files::entries(&dir)? {
-                for path in files::entries(&shard)? {
-                    let name = path
-                        .file_name()
-                        .and_then(|n| n.to_str())
-                        .unwrap_or_default();
-                    let digest = format!("{}:{name}", algorithm.as_str());
-                    if !self
-                        .record
-                        .read(|c| record::sweep::knows_blob(c, &digest))?
-                    {
-                        tracing::info!(path = %path.display(), "removing a blob that was never committed");
-                        // Tried again at the next start.
-                        let _ = fs::remove_file(&path);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn take_lock(root: &Path) -> Reply<File> {
-    let path = root.join("lock");
-    let lock = files::private()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|e| Fault::io(format_args!("cannot open {}", path.display()), e))?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Fault::new(
-            Code::Unavailable,
-            format!(
-                "another registry uses {}: stop it, or give this one a root of its own",
-                root.display()
-            ),
-        )),
-        Err(e) => Err(Fault::io(
-            format_args!("cannot lock {}", path.display()),
-            e.into(),
-        )),
     }
 }
