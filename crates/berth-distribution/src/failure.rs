@@ -49,6 +49,16 @@ struct ErrorEntry {
     message: String,
 }
 
+/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
+fn patience(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    let wait = then.duration_since(jiff::Timestamp::now());
+    Some(Duration::try_from(wait).unwrap_or_default())
+}
+
 /// An answer that is no success.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -68,8 +78,7 @@ impl Failure {
         let retry_after = response
             .headers()
             .get("retry-after")
-            .and_then(|v| v.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+            .and_then(|v| patience(v.to_str().ok()?.trim()));
         // A body that cannot be read says nothing.
         let body = read_capped(response, SMALL_MAX).await.unwrap_or_default();
         let entries = serde_json::from_slice::<ErrorBody>(&body).map_or(Vec::new(), |b| b.errors);

@@ -4,5 +4,6 @@ mod bench;
 mod places;
 mod quirks;
 mod quirky;
+mod ranges;
 mod registry;
 mod tls;

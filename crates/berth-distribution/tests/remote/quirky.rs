@@ -33,6 +33,8 @@ pub struct Quirks {
     pub breaks: Option<(Digest, usize, usize)>,
     /// A blob whose line has broken is gone.
     pub vanish: bool,
+    /// This blob is not there for who has asked for it so often.
+    pub vanish_after: Option<(Digest, usize)>,
     /// Whether ranges are honoured.
     pub ranges: bool,
     /// What manifests say of how much may still be pulled.
@@ -232,27 +234,32 @@ fn blob(quirks: &mut Quirks, method: &Method, digest: &str, range: Option<String
     if method == Method::HEAD {
         return StatusCode::OK.into_response();
     }
+    if let Some((which, times)) = &mut quirks.vanish_after
+        && which.as_str() == digest
+    {
+        if *times == 0 {
+            return StatusCode::NOT_FOUND.into_response();
+        }
+        *times -= 1;
+    }
     if let Some(host) = &quirks.blobs_elsewhere {
         let to = format!("http://{host}/v2/x/blobs/{digest}");
         return (StatusCode::TEMPORARY_REDIRECT, [("location", to)]).into_response();
     }
-    let from: usize = range
-        .filter(|_| quirks.ranges)
-        .and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok())
-        .unwrap_or(0);
     let total = bytes.len();
-    let rest = Bytes::from(bytes[from..].to_vec());
-    let status = if from > 0 {
-        StatusCode::PARTIAL_CONTENT
-    } else {
-        StatusCode::OK
+    let asked = range.filter(|_| quirks.ranges).and_then(|r| {
+        let (from, last) = r.strip_prefix("bytes=")?.split_once('-')?;
+        Some((from.parse().ok()?, last.parse().unwrap_or(total - 1)))
+    });
+    let (from, last): (usize, usize) = asked.unwrap_or((0, total - 1));
+    let rest = Bytes::from(bytes[from..=last.min(total - 1)].to_vec());
+    let status = match asked {
+        Some(_) => StatusCode::PARTIAL_CONTENT,
+        None => StatusCode::OK,
     };
     let headers = [
         ("content-length", rest.len().to_string()),
-        (
-            "content-range",
-            format!("bytes {from}-{}/{total}", total - 1),
-        ),
+        ("content-range", format!("bytes {from}-{last}/{total}")),
     ];
     match &mut quirks.breaks {
         Some((which, after, times)) if which.as_str() == digest && *times > 0 => {
