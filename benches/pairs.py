@@ -443,4 +443,5 @@ def table(engines):
         print("| " + " | ".join(row + [""] * (len(names) + 1 + (len(names) > 1) - len(row))) + " |")
 
 
-main()
+if __name__ == "__main__":
+    main()
