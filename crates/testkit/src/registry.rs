@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::http::free_port;
+
+/// The name `user` with bcrypt of "secret", as `htpasswd -nbB user secret` prints it.
+pub const USERS: &str = "user:$2y$05$c4WoMPo3SXsafkva.HHa6u7b1XOWKqA7XZANDrnv4IVny/8ABNR66\n";
 
 /// A running registry with its own storage; gone when dropped.
 pub struct Registry {
@@ -16,16 +20,20 @@ pub struct Registry {
 impl Registry {
     /// Starts one on a free port, or says why not.
     pub fn start() -> Option<Self> {
-        Self::start_with("")
+        Self::start_with("", None)
     }
 
     /// Starts one that wants the name `user` and password `secret`.
     pub fn start_with_password() -> Option<Self> {
-        // bcrypt of "secret", as `htpasswd -nbB user secret` prints it.
-        Self::start_with("user:$2y$05$c4WoMPo3SXsafkva.HHa6u7b1XOWKqA7XZANDrnv4IVny/8ABNR66\n")
+        Self::start_with(USERS, None)
     }
 
-    fn start_with(htpasswd: &str) -> Option<Self> {
+    /// The same by TLS, with the certificate and key in these files.
+    pub fn start_with_tls(certificate: &Path, key: &Path) -> Option<Self> {
+        Self::start_with(USERS, Some((certificate, key)))
+    }
+
+    fn start_with(htpasswd: &str, tls: Option<(&Path, &Path)>) -> Option<Self> {
         let Some(program) = crate::find_command("docker-registry") else {
             crate::skipped("docker-registry is missing: run scripts/prepare test");
             return None;
@@ -39,6 +47,13 @@ impl Registry {
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
             dir.path().join("data").display()
         );
+        if let Some((certificate, key)) = tls {
+            config.push_str(&format!(
+                "  tls:\n    certificate: {}\n    key: {}\n",
+                certificate.display(),
+                key.display()
+            ));
+        }
         if !htpasswd.is_empty() {
             let file = dir.path().join("htpasswd");
             fs::write(&file, htpasswd).expect("htpasswd");
