@@ -1,5 +1,5 @@
 //! An engine at the other end of ssh: `ssh HOST docker system dial-stdio`, whose standard
-//! input and output are the connection.
+//! input and output are the connection. Where there is no `docker`, it is `berth`.
 
 use std::io;
 use std::pin::Pin;
@@ -8,6 +8,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// For `sh -c` behind ssh's other shell: runs the arguments with whichever is there.
+const DOCKER_OR_BERTH: &str = r#"'exec "$(command -v docker || echo berth)" "$@"'"#;
 
 /// A running `ssh`; it ends with this value.
 pub(crate) struct SshStream {
@@ -30,7 +33,8 @@ impl SshStream {
         if let Some(port) = port {
             command.args(["-p", &port.to_string()]);
         }
-        command.args(["-o", "ConnectTimeout=30", "-T", "--", name, "docker"]);
+        command.args(["-o", "ConnectTimeout=30", "-T", "--", name]);
+        command.args(["sh", "-c", DOCKER_OR_BERTH, "sh"]);
         if let Some(socket) = socket {
             command.arg(format!("--host=unix://{socket}"));
         }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
-use berth_client::{Client, Host, Options};
+use berth_client::{Client, Host, Options, TlsFiles};
 use berth_store::tree::Extractor;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use tokio::sync::OnceCell;
@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use crate::autostart;
 use crate::command::{self, Entry, Found};
 use crate::config_file::ConfigFile;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{self, Endpoint};
 use crate::environment::Environment;
 use crate::failure::{Failure, Outcome};
 use crate::usage;
@@ -84,6 +84,8 @@ pub struct Cli {
     pub environment: Environment,
     /// Where the engine is.
     pub endpoint: Endpoint,
+    /// TLS as the flags and the environment say it, whatever the endpoint is.
+    pub tls: Option<TlsFiles>,
     /// Whether `--debug` was given.
     pub debug: bool,
     /// What makes files out of archives, for `cp`.
@@ -114,8 +116,13 @@ impl Cli {
             tls: self.endpoint.tls.clone(),
             api_version: self.environment.api_version.clone(),
             headers: self.config.http_headers(),
-            user_agent: format!("berth/{} (linux)", env!("CARGO_PKG_VERSION")),
+            user_agent: self.user_agent(),
         })?)
+    }
+
+    /// What this program calls itself.
+    pub fn user_agent(&self) -> String {
+        format!("berth/{} (linux)", env!("CARGO_PKG_VERSION"))
     }
 
     /// `docker: …`, and where to read more: how `run` and its kin end a message.
@@ -292,11 +299,13 @@ fn run(
         Err(_) if path.starts_with("context ") => Endpoint::nowhere_else(options, &environment)?,
         other => other?,
     };
+    let tls = endpoint::tls_files(options, &environment);
     let cli = Cli {
         program,
         config,
         environment,
         endpoint,
+        tls,
         debug: options.debug,
         // Forked before there is an executor, and only for who needs it.
         extractor: match path.rsplit(' ').next() {

@@ -91,7 +91,8 @@ fn from_host(host: &str, options: &GlobalOptions, environment: &Environment) -> 
     })
 }
 
-fn tls_files(options: &GlobalOptions, environment: &Environment) -> Option<TlsFiles> {
+/// TLS as the flags and the environment say it.
+pub fn tls_files(options: &GlobalOptions, environment: &Environment) -> Option<TlsFiles> {
     let verify = options.tls_verify || environment.tls_verify;
     if !verify && !options.tls && !environment.tls {
         return None;

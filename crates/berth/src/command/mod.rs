@@ -7,6 +7,7 @@ mod build;
 mod commit;
 mod completion;
 mod context;
+mod copy;
 mod cp;
 mod create;
 mod df;
@@ -372,6 +373,10 @@ pub static ENTRIES: &[Entry] = &[
     verb::<tag::Tag>(
         &["image tag", "tag"],
         "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+    ),
+    verb::<copy::Copy>(
+        &["image copy"],
+        "Send an image to another engine, without a registry and without the layers that it has",
     ),
     verb::<verify::Verify>(
         &["image verify"],
