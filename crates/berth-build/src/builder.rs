@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{Cache, CacheRecord};
 use crate::op::{Caches, sweep};
 use crate::output::Teller;
+use crate::policy::{self, CacheRule};
 use crate::solve::{Job, solve};
 use crate::{
     BuildEvent, BuildRequest, Built, Context, Error, ErrorKind, Executor, Result, context,
@@ -39,6 +40,8 @@ pub struct BuilderOptions {
     pub host: HostAccess,
     /// How much room the cache may take beyond what images have too.
     pub cache: Budget,
+    /// Further rules for it, and for cache mounts, obeyed in this order.
+    pub policy: Vec<CacheRule>,
     /// The program for git contexts; empty for `git` along the engine's `PATH`.
     pub git: PathBuf,
 }
@@ -147,7 +150,23 @@ impl Builder {
         };
         let built = blocking(move || solve(job)).await;
         guard.disarm();
+        self.obey_policy().await;
         built
+    }
+
+    /// What fails is said in the log: the build has succeeded all the same, and the next one tries again.
+    async fn obey_policy(&self) {
+        if self.options.policy.is_empty() {
+            return;
+        }
+        let this = self.clone();
+        let obeyed = blocking(move || {
+            let BuilderOptions { policy, store, .. } = &*this.options;
+            policy::obey(policy, store, &this.caches, &this.options.cache_mounts())
+        });
+        if let Err(error) = obeyed.await {
+            tracing::warn!(%error, "the build cache cannot be kept by its policy");
+        }
     }
 
     /// What the cache keeps, the longest unused first.

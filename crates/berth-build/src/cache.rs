@@ -153,6 +153,38 @@ impl Cache {
         Ok(freed)
     }
 
+    /// The layers that no image has, when a record of each was last used (nanoseconds since 1970), and
+    /// their bytes on disk.
+    pub(crate) fn own_layers(&self) -> Result<Vec<(Digest, i64, u64)>> {
+        let in_images = self.in_images()?;
+        let used: HashMap<String, i64> = self.store.records().uses(SCOPE)?.into_iter().collect();
+        let mut last: HashMap<Digest, i64> = HashMap::new();
+        for (key, outcome) in self.records()? {
+            if let Some(layer) = outcome.layer.filter(|layer| !in_images.contains(layer)) {
+                let at = used.get(&key).copied().unwrap_or(0);
+                let known = last.entry(layer).or_insert(at);
+                *known = at.max(*known);
+            }
+        }
+        let mut found = Vec::new();
+        for (layer, at) in last {
+            if let Some(there) = self.store.layers().get(&layer)? {
+                found.push((layer, at, there.bytes));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets all records of a layer.
+    pub(crate) fn forget_layer(&self, layer: &Digest) -> Result<()> {
+        for (key, outcome) in self.records()? {
+            if outcome.layer.as_ref() == Some(layer) {
+                self.store.records().remove(SCOPE, &key)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets records: all, or those whose layer no image has. Answers their keys.
     pub(crate) fn prune(&self, all: bool) -> Result<Vec<String>> {
         let in_images = self.in_images()?;

@@ -24,6 +24,7 @@ use crate::db::{Db, Kind};
 use crate::event::Events;
 use crate::exec::registry::Execs;
 use crate::ids::{IdMaps, IdRange, Ranges};
+use crate::image::UnusedImages;
 use crate::task::Tasks;
 use crate::volume::registry::{Volumes, make_dir};
 use crate::{Result, random, recovery};
@@ -52,6 +53,8 @@ pub struct EngineOptions {
     pub extractor: Extractor,
     /// How much room compressed layers may take that are here as layers too.
     pub blobs: Budget,
+    /// How much room images may take that no container uses and that could be had again.
+    pub images: UnusedImages,
     /// `--cgroup-parent`; `/docker` of Docker is `/berth` here where it is empty.
     pub cgroup_parent: String,
     /// Log options of containers that name none: `max-size`, `max-file` …
@@ -103,6 +106,7 @@ pub(crate) struct Settings {
     pub runtimes: BTreeMap<String, RuntimeProgram>,
     pub proxies: BTreeMap<String, String>,
     pub blobs: Budget,
+    pub images: UnusedImages,
     pub version: String,
     pub commit: String,
     /// The engine's own ID, made once.
@@ -231,22 +235,29 @@ impl Engine {
         self.0.settings.run_dir.join("containers").join(id)
     }
 
-    /// Keeps compressed layers within their budget: now, and each hour.
+    /// Keeps unused images and compressed layers within their budgets: now, and each hour.
     fn keep_budgets(&self) {
-        let (store, budget) = (self.0.store.clone(), self.0.settings.blobs);
-        let closing = self.0.closing.clone();
+        let (engine, closing) = (self.clone(), self.0.closing.clone());
         tokio::spawn(async move {
             loop {
-                let store = store.clone();
-                if let Err(error) = blocking(move || store.trim_blobs(&budget)).await {
-                    tracing::warn!(%error, "compressed layers cannot be kept within their budget");
-                }
+                engine.keep_budgets_once().await;
                 tokio::select! {
                     () = closing.cancelled() => return,
                     () = tokio::time::sleep(BUDGET_EVERY) => {}
                 }
             }
         });
+    }
+
+    /// Does it once. What fails is said in the log: it is tried again.
+    pub(crate) async fn keep_budgets_once(&self) {
+        if let Err(error) = crate::image::budget::keep(self).await {
+            tracing::warn!(%error, "unused images cannot be kept within their budget");
+        }
+        let (store, budget) = (self.0.store.clone(), self.0.settings.blobs);
+        if let Err(error) = blocking(move || store.trim_blobs(&budget)).await {
+            tracing::warn!(%error, "compressed layers cannot be kept within their budget");
+        }
     }
 
     /// Puts changes of the records on disk as they come, until the engine closes.
@@ -355,6 +366,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
             runtimes: options.runtimes,
             proxies: options.proxies,
             blobs: options.blobs,
+            images: options.images,
             version: options.version,
             commit: options.commit,
         },

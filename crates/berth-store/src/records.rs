@@ -113,6 +113,15 @@ impl Records {
         })
     }
 
+    /// The keys of `scope` and when each was last used (nanoseconds since 1970), the longest unused first.
+    pub fn uses(&self, scope: &str) -> Result<Vec<(String, i64)>> {
+        self.db.read(|c| {
+            c.prepare_cached("SELECT key, used FROM record WHERE scope = ?1 ORDER BY used, key")?
+                .query_map(params![scope], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+    }
+
     /// The keys of `scope`, the longest unused first.
     pub fn keys(&self, scope: &str) -> Result<Vec<String>> {
         self.db.read(|c| {

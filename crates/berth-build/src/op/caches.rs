@@ -26,10 +26,10 @@ struct Shared {
 }
 
 /// The use of one cache; ends with the value.
-pub(super) struct CacheHold {
+pub(crate) struct CacheHold {
     caches: Caches,
     /// The directory's name.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 /// A cache that is there.
@@ -48,7 +48,7 @@ impl Caches {
     }
 
     /// Waits until the cache `id` may be used that way. A private one that is taken is a new one.
-    pub(super) fn hold(
+    pub(crate) fn hold(
         &self,
         id: &str,
         sharing: Sharing,
@@ -105,6 +105,15 @@ impl Caches {
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
+    }
+
+    /// Removes the directory `name` below `root`, unless somebody uses it.
+    pub(crate) fn remove(&self, root: &Path, name: &str) -> std::io::Result<()> {
+        let users = self.users();
+        match users.contains_key(name) {
+            true => Ok(()),
+            false => std::fs::remove_dir_all(root.join(name)),
+        }
     }
 
     /// Removes the directories below `root` that nobody uses; answers their bytes.

@@ -96,6 +96,7 @@ impl Bench {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let builder = Builder::new(BuilderOptions {
             cache: berth_store::Budget::UNLIMITED,
+            policy: Vec::new(),
             store: store.clone(),
             root,
             client: Client::new(ClientOptions::default()).unwrap(),

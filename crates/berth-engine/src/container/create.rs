@@ -98,6 +98,7 @@ fn create_of(
     }
     let (container, warnings, promise) = made?;
     drop(lease);
+    crate::image::budget::note_use(engine, &image.id)?;
     engine.0.containers.insert(container.clone());
     // Its record tells of them now.
     drop(promise);

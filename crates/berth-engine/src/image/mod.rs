@@ -1,6 +1,7 @@
 //! Images: one file a verb.
 
 mod archive;
+pub(crate) mod budget;
 mod history;
 mod inspect;
 mod list;
@@ -17,6 +18,7 @@ use berth_spec::docker::JsonMessage;
 use berth_spec::docker::image::SearchResult;
 use berth_spec::{Digest, Reference};
 use berth_store::Image;
+pub use budget::UnusedImages;
 pub use history::history;
 pub use inspect::inspect;
 pub use list::{ListOptions, list};

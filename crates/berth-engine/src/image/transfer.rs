@@ -84,11 +84,7 @@ pub async fn pull(engine: &Engine, request: PullRequest, lines: ProgressLines) -
     let (pulled, ()) = tokio::join!(fetch, pass(steps, lines.clone()));
     let pulled = pulled?;
     if !pulled.up_to_date {
-        let (store, budget) = (engine.0.store.clone(), engine.0.settings.blobs);
-        let trimmed = blocking(move || store.trim_blobs(&budget)).await;
-        if let Err(error) = trimmed {
-            tracing::warn!(%error, "compressed layers cannot be kept within their budget");
-        }
+        engine.keep_budgets_once().await;
     }
     say(&lines, format!("Digest: {}", pulled.digest)).await;
     let name = reference.familiar();

@@ -87,6 +87,7 @@ async fn open(dir: &Path, forked: Forked) -> Engine {
         launcher: forked.launcher,
         extractor: forked.extractor,
         blobs: berth_store::Budget::UNLIMITED,
+        images: berth_engine::image::UnusedImages::UNLIMITED,
         cgroup_parent: format!("/berth-life-{}", std::process::id()),
         log_opts: BTreeMap::new(),
         log_driver: String::new(),

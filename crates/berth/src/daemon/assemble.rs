@@ -164,6 +164,7 @@ pub fn engine(
         launcher: forked.launcher,
         extractor: forked.extractor,
         blobs: super::budget::blobs(settings.kept_blobs.as_ref())?,
+        images: super::budget::images(settings.unused_images.as_ref())?,
         cgroup_parent: settings.cgroup_parent.clone().unwrap_or_default(),
         log_opts: settings.log_opts.iter().cloned().collect(),
         log_driver: settings.log_driver.clone().unwrap_or_default(),
@@ -289,6 +290,7 @@ pub fn builder(
     };
     Ok(BuilderOptions {
         cache: super::budget::cache(settings.builder.as_ref())?,
+        policy: super::budget::policy(settings.builder.as_ref())?,
         store: engine.store().clone(),
         root: places.data_root.clone(),
         client: engine.client().clone(),

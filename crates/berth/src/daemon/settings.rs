@@ -268,6 +268,9 @@ pub struct Settings {
     /// `kept-blobs`: how much room compressed layers may take that are here as layers too.
     #[arg(skip)]
     pub kept_blobs: Option<super::budget::Bounds>,
+    /// `unused-images`: how much room images may take that no container uses and a registry has.
+    #[arg(skip)]
+    pub unused_images: Option<super::budget::Images>,
     /// Whether build steps get the host's proxies and CA certificates
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub build_host_trust: Option<bool>,
@@ -399,6 +402,7 @@ impl Settings {
                     || key == "registry-mirror-map"
                     || key == "builder"
                     || key == "kept-blobs"
+                    || key == "unused-images"
                     || IGNORED_KEYS.contains(&key.as_str()) => {}
                 None => unknown.push(key.as_str()),
             }
@@ -433,7 +437,8 @@ impl Settings {
                 tlskey bridge bip fixed_cidr fixed_cidr_v6 ipv6 ip mtu icc ip_forward ip_masq max_concurrent_downloads
                 max_concurrent_uploads max_download_attempts http_proxy https_proxy no_proxy proxies log_driver
                 cgroup_parent default_cgroupns_mode default_ipc_mode default_shm_size default_runtime init init_path
-                no_new_privileges seccomp_profile userns_remap shutdown_timeout storage_driver build_host_trust builder kept_blobs;
+                no_new_privileges seccomp_profile userns_remap shutdown_timeout storage_driver build_host_trust builder kept_blobs
+                unused_images;
             list: hosts default_address_pools host_gateway_ips dns dns_opts dns_search registry_mirrors
                 registry_mirror_map insecure_registries log_opts default_ulimits runtimes labels
         }
