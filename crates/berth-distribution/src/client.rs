@@ -13,7 +13,11 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use crate::quota::{Quota, Quotas};
 use crate::registry::Registry;
 use crate::retry::Retry;
-use crate::{Credentials, ProgressSender, Result, inspect, pull, push, tags};
+use crate::signature::{self, NewSignature, Policies, PublicKey, Rule, Signed};
+use crate::{
+    Attestation, Credentials, Error, ErrorKind, ProgressSender, Result, attestation, inspect,
+    manifest, pull, push, tags,
+};
 
 /// How registries are reached. Nothing here is read from the environment: the daemon passes it in.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +46,8 @@ pub struct ClientOptions {
     pub max_concurrent_downloads: usize,
     /// Layers sent at once, by all pushes together; 0 means 5.
     pub max_concurrent_uploads: usize,
+    /// Whose signature a pull wants.
+    pub signatures: Policies,
     /// The pause before what failed is tried again; doubled each time. Half a second where absent.
     pub retry_pause: Option<Duration>,
 }
@@ -211,6 +217,66 @@ impl Client {
         auth: Option<&Credentials>,
     ) -> Result<Inspected> {
         inspect::inspect(&self.shared, reference, auth).await
+    }
+
+    /// Looks for a signature of what `reference` names by one of `keys`, or by one of those that the
+    /// policy wants for it.
+    ///
+    /// # Errors
+    /// `Invalid` where there is none.
+    pub async fn verify_signature(
+        &self,
+        reference: &Reference,
+        keys: Option<&[PublicKey]>,
+        auth: Option<&Credentials>,
+    ) -> Result<Signed> {
+        let reference = reference.clone().or_latest();
+        let keys = match (keys, self.shared.options.signatures.of(&reference)) {
+            (Some(keys), _) => keys,
+            (None, Rule::Signed(keys)) => keys,
+            (None, _) => {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    format!(
+                        "no key is given, and the policy names none for {}",
+                        reference.familiar()
+                    ),
+                ));
+            }
+        };
+        let registry = Registry::resolving(&self.shared, &reference, auth).await?;
+        let name = registry.name(&reference);
+        let digest = match name.digest() {
+            Some(digest) => digest.clone(),
+            None => {
+                let target = manifest::target(name);
+                manifest::fetch(&registry, name, &target, None)
+                    .await?
+                    .digest
+            }
+        };
+        signature::verify(&registry, name, &digest, keys).await
+    }
+
+    /// Puts a signature of `digest` beside the image, in the repository of `reference`.
+    pub async fn attach_signature(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        new: &NewSignature,
+        auth: Option<&Credentials>,
+    ) -> Result<()> {
+        let registry = Registry::pushing(&self.shared, reference, auth).await?;
+        signature::attach(&registry, reference, digest, new).await
+    }
+
+    /// What is stated about an image beside it in its registry: provenance, SBOM, signatures.
+    pub async fn attestations(
+        &self,
+        reference: &Reference,
+        auth: Option<&Credentials>,
+    ) -> Result<Vec<Attestation>> {
+        attestation::list(&self.shared, reference, auth).await
     }
 
     /// The tags of the repository that `reference` names, sorted.

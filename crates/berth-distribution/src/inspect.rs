@@ -18,10 +18,7 @@ pub(crate) async fn inspect(
     let reference = reference.clone().or_latest();
     let registry = Registry::resolving(client, &reference, auth).await?;
     let reference = registry.name(&reference);
-    let target = match (reference.digest(), reference.tag()) {
-        (Some(digest), _) => digest.to_string(),
-        (None, tag) => tag.unwrap_or_default().to_owned(),
-    };
+    let target = manifest::target(reference);
     let fetched = client
         .retry
         .run(&target, || {

@@ -1,7 +1,7 @@
 //! The OCI distribution protocol from both ends.
 //!
 //! Today this is the remote client: [`pull`](Client::pull), [`push`](Client::push),
-//! [`login`](Client::login) and [`inspect`](Client::inspect). It moves bytes between a registry and the content store and knows
+//! [`login`](Client::login), [`inspect`](Client::inspect) and [signatures](signature). It moves bytes between a registry and the content store and knows
 //! nothing of overlays, containers or who asked. Begin with [`Client`].
 //!
 //! What a caller can rely on: content becomes visible in the store only once digest **and** size
@@ -10,6 +10,7 @@
 //! another host.
 #![forbid(unsafe_code)]
 
+mod attestation;
 mod challenge;
 mod client;
 mod credentials;
@@ -26,9 +27,11 @@ mod quota;
 mod registry;
 mod retry;
 pub mod server;
+pub mod signature;
 mod tags;
 mod token;
 
+pub use attestation::Attestation;
 pub use client::{
     Client, ClientOptions, Inspected, LoginOutcome, PullOptions, Pulled, PushOptions, Pushed,
 };

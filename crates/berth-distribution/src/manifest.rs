@@ -88,8 +88,16 @@ pub(crate) fn pull_scope(reference: &Reference) -> String {
     format!("repository:{}:pull", reference.path())
 }
 
+/// What a reference asks for: its digest, else its tag.
+pub(crate) fn target(reference: &Reference) -> String {
+    match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.unwrap_or(berth_spec::reference::DEFAULT_TAG).to_owned(),
+    }
+}
+
 /// What manifests we read, for `Accept`.
-const ACCEPT: &str = concat!(
+pub(crate) const ACCEPT: &str = concat!(
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, ",
     "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
 );

@@ -24,6 +24,7 @@ use crate::client::Shared;
 use crate::endpoint::{self, Candidate};
 use crate::manifest::{self, Document, Fetched};
 use crate::registry::Registry;
+use crate::signature::{self, Rule};
 use crate::{Error, ErrorKind, Progress, ProgressSender, PullOptions, Pulled, Result};
 
 /// What a pull works with.
@@ -123,6 +124,8 @@ impl Pull {
         self.say_begin().await;
         let digest = named.digest.clone();
         let chosen = self.choose(&registry, named).await?;
+        self.check_signature(&registry, &digest, &chosen.digest)
+            .await?;
         let Document::Manifest(manifest) = &chosen.document else {
             return Err(Error::new(
                 ErrorKind::Invalid,
@@ -150,6 +153,36 @@ impl Pull {
         })
     }
 
+    /// What the policy asks for this name: a signature of what it stands for, or of the manifest in that.
+    async fn check_signature(
+        &self,
+        registry: &Registry,
+        named: &Digest,
+        chosen: &Digest,
+    ) -> Result<()> {
+        let keys = match self.client.options.signatures.of(&self.reference) {
+            Rule::Accept => return Ok(()),
+            Rule::Reject => {
+                return Err(Error::new(
+                    ErrorKind::Unauthorized,
+                    format!(
+                        "the signature policy lets {} not be pulled",
+                        self.reference.familiar()
+                    ),
+                ));
+            }
+            Rule::Signed(keys) => keys,
+        };
+        let name = registry.name(&self.reference);
+        match signature::verify(registry, name, named, keys).await {
+            Err(e) if e.kind() == ErrorKind::Invalid && named != chosen => {
+                signature::verify(registry, name, chosen, keys).await
+            }
+            outcome => outcome,
+        }
+        .map(drop)
+    }
+
     /// Where what the registry has under the tag (or what the digest says) is here already: names it
     /// and is done.
     async fn known(&self, registry: &Registry, target: &str) -> Result<Option<Pulled>> {
@@ -164,6 +197,17 @@ impl Pull {
         let Some(digest) = digest else {
             return Ok(None);
         };
+        // What came before the policy did is looked at again; the rest of the pull does that.
+        if !matches!(
+            self.client.options.signatures.of(&self.reference),
+            Rule::Accept
+        ) && self
+            .check_signature(registry, &digest, &digest)
+            .await
+            .is_err()
+        {
+            return Ok(None);
+        }
         let (store, reference) = (self.store.clone(), self.reference.clone());
         let (options, pinned) = (self.options.clone(), digest.clone());
         let image = blocking(move || {

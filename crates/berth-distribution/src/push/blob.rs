@@ -226,7 +226,7 @@ fn refused(failure: Failure) -> Error {
 }
 
 /// `Location`, absolute: it may be a path, or lie on another host.
-fn location(response: &Response) -> Result<String> {
+pub(crate) fn location(response: &Response) -> Result<String> {
     response
         .headers()
         .get("location")
@@ -242,7 +242,7 @@ fn location(response: &Response) -> Result<String> {
 }
 
 /// `location` with `digest=…` added to the query it has.
-fn closing(location: &str, digest: &Digest) -> Result<String> {
+pub(crate) fn closing(location: &str, digest: &Digest) -> Result<String> {
     let mut url = Url::parse(location).map_err(|e| {
         Error::new(
             ErrorKind::Invalid,

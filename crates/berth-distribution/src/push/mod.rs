@@ -7,6 +7,8 @@
 mod blob;
 mod document;
 
+pub(crate) use blob::{closing, location};
+
 use std::sync::Arc;
 use std::time::Duration;
 

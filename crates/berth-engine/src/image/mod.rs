@@ -8,6 +8,7 @@ mod list;
 mod progress;
 mod prune;
 mod remove;
+mod signature;
 mod transfer;
 mod verify;
 
@@ -24,6 +25,7 @@ pub use inspect::inspect;
 pub use list::{ListOptions, list};
 pub use prune::prune;
 pub use remove::remove;
+pub use signature::{add_signature, attestations, verify_signature};
 use tokio::sync::mpsc;
 pub use transfer::{PullRequest, PushRequest, pull, push};
 pub use verify::verify;

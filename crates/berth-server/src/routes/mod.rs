@@ -7,6 +7,7 @@ pub mod container;
 pub mod exec;
 pub mod image;
 pub mod network;
+pub mod signature;
 pub mod swarm;
 pub mod system;
 pub mod transfer;
@@ -28,6 +29,7 @@ pub fn router(app: App) -> Router {
         .merge(archive::routes())
         .merge(exec::routes())
         .merge(image::routes())
+        .merge(signature::routes())
         .merge(transfer::routes())
         .merge(build::routes())
         .merge(volume::routes())

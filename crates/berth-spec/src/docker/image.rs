@@ -153,6 +153,55 @@ wire! {
         pub problem: String,
     }
 
+    /// Body of `POST /images/signatures/verify?name=…`, which is berth's own.
+    #[serde(rename_all = "PascalCase")]
+    pub struct SignatureCheck {
+        /// Public keys as PEM texts; those of the engine's policy where there are none.
+        pub keys: Vec<String>,
+    }
+
+    /// Its answer: a signature that is good.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ImageSigned {
+        /// What is signed: an index or a manifest.
+        pub digest: String,
+        /// `simple` (cosign's payload under a tag) or `bundle` (sigstore's, as a referrer).
+        pub form: String,
+        /// By which key: the sha256 of its bytes, base64.
+        pub key: String,
+    }
+
+    /// Body of `POST /images/signatures?name=…`, which is berth's own: a signature made by the client.
+    #[serde(rename_all = "PascalCase")]
+    pub struct SignatureAdd {
+        /// What is signed: an index or a manifest.
+        pub digest: String,
+        /// What was signed, base64; empty for a bundle.
+        pub payload: String,
+        /// The signature, base64; empty for a bundle.
+        pub signature: String,
+        /// A bundle, base64.
+        pub bundle: String,
+    }
+
+    /// One line of `GET /images/attestations?name=…`, which is berth's own.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ImageAttestation {
+        /// `provenance`, `sbom`, `signature` or `other`.
+        pub kind: String,
+        /// The in-toto predicate, or the artifact's type.
+        #[serde(rename = "Type")]
+        pub type_name: String,
+        /// What it is about.
+        pub subject: String,
+        /// `os/arch[/variant]` of that, where it is known.
+        pub platform: String,
+        /// What holds it, in the same repository.
+        pub digest: String,
+        /// Bytes.
+        pub size: u64,
+    }
+
     /// Answer of `GET /distribution/{name}/json`.
     #[serde(rename_all = "PascalCase")]
     pub struct DistributionInspect {

@@ -40,6 +40,7 @@ mod rmi;
 mod run;
 mod save;
 mod search;
+mod signature;
 mod start;
 mod stats;
 mod stop;
@@ -377,6 +378,18 @@ pub static ENTRIES: &[Entry] = &[
     verb::<copy::Copy>(
         &["image copy"],
         "Send an image to another engine, without a registry and without the layers that it has",
+    ),
+    verb::<signature::Sign>(
+        &["image sign"],
+        "Sign an image in its registry with a key, as cosign does",
+    ),
+    verb::<signature::VerifySignature>(
+        &["image verify-signature"],
+        "Look for a signature of an image in its registry by one of the keys",
+    ),
+    verb::<signature::Attestations>(
+        &["image attestations"],
+        "List the provenance, SBOMs and signatures that a registry has of an image",
     ),
     verb::<verify::Verify>(
         &["image verify"],

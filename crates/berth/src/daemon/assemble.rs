@@ -137,6 +137,7 @@ pub fn client(settings: &Settings, environment: &Environment) -> anyhow::Result<
         user_agent: format!("berth/{} (linux)", super::VERSION),
         max_concurrent_downloads: settings.max_concurrent_downloads.unwrap_or(0),
         max_concurrent_uploads: settings.max_concurrent_uploads.unwrap_or(0),
+        signatures: super::signature_policy::policies(&settings.signature_policy)?,
         retry_pause: None,
     };
     Client::new(options).context("cannot set up the registry client")

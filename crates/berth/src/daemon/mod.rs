@@ -12,6 +12,7 @@ mod lock;
 pub mod notify;
 mod panics;
 mod settings;
+mod signature_policy;
 mod subordinate;
 mod tls;
 

@@ -271,6 +271,9 @@ pub struct Settings {
     /// `unused-images`: how much room images may take that no container uses and a registry has.
     #[arg(skip)]
     pub unused_images: Option<super::budget::Images>,
+    /// `signature-policy`: whose signature a pull wants, by what the name begins with.
+    #[arg(skip)]
+    pub signature_policy: BTreeMap<String, super::signature_policy::Asked>,
     /// Whether build steps get the host's proxies and CA certificates
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub build_host_trust: Option<bool>,
@@ -403,6 +406,7 @@ impl Settings {
                     || key == "builder"
                     || key == "kept-blobs"
                     || key == "unused-images"
+                    || key == "signature-policy"
                     || IGNORED_KEYS.contains(&key.as_str()) => {}
                 None => unknown.push(key.as_str()),
             }
@@ -440,7 +444,7 @@ impl Settings {
                 no_new_privileges seccomp_profile userns_remap shutdown_timeout storage_driver build_host_trust builder kept_blobs
                 unused_images;
             list: hosts default_address_pools host_gateway_ips dns dns_opts dns_search registry_mirrors
-                registry_mirror_map insecure_registries log_opts default_ulimits runtimes labels
+                registry_mirror_map signature_policy insecure_registries log_opts default_ulimits runtimes labels
         }
     }
 }
