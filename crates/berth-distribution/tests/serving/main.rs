@@ -2,6 +2,7 @@
 
 mod auth;
 mod blobs;
+mod browser;
 mod cache;
 mod collection;
 mod harness;

@@ -75,7 +75,6 @@ pub(crate) async fn get(call: &Call, cached: &Cached, digest: &Digest) -> Reply<
     let mut stage = match call.service.caches.flights.board(&key) {
         Boarding::Another(stage) => stage,
         Boarding::First(sender, stage) => {
-            add(&call.service.metrics.cache_fetches, 1);
             let flight = Flight {
                 service: call.service.clone(),
                 cached: cached.clone(),
@@ -189,6 +188,7 @@ impl Flight {
         if self.is_here().await? {
             return Ok(());
         }
+        add(&self.service.metrics.cache_fetches, 1);
         let reference = upstream.reference(&self.cached).map_err(internal)?;
         let (here, algorithm) = (self.cached.here.clone(), self.digest.algorithm());
         let mut upload = self

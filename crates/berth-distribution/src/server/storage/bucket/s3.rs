@@ -242,10 +242,14 @@ impl S3 {
             .await?
         {
             Ok(answer) if length(&answer) == Some(size) => Ok(()),
-            Ok(answer) => Err(Fault::internal(
-                "the object store lost bytes",
-                format_args!("{key} has {:?}, not {size}", length(&answer)),
-            )),
+            Ok(answer) => {
+                let found = length(&answer);
+                tracing::error!(key, ?found, size, "the object store lost bytes");
+                Err(Fault::new(
+                    Code::Unavailable,
+                    "the registry's object store lost bytes: push again",
+                ))
+            }
             Err(refusal) => Err(refused(&format!("HEAD of {key}"), &refusal)),
         }
     }
