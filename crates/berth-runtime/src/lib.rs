@@ -20,6 +20,7 @@ mod process;
 pub mod seccomp;
 mod seccomp_filter;
 mod shim;
+mod systemd;
 pub mod task;
 mod user_namespace;
 

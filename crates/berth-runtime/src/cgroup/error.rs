@@ -62,6 +62,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the cgroup was removed meanwhile, by others.
+    pub fn is_gone(&self) -> bool {
+        use rustix::io::Errno;
+        let errno = self.errno().map(Errno::from_raw_os_error);
+        matches!(errno, Some(Errno::NOENT | Errno::NODEV))
+    }
+
     /// The kernel's answer, where one was given.
     pub fn errno(&self) -> Option<i32> {
         match self {

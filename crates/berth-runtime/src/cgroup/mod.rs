@@ -141,9 +141,19 @@ impl Cgroups {
     /// An empty cgroup of that path is made anew; one with processes is [`Error::Busy`]. On an
     /// error nothing is left behind but parents that were needed.
     pub fn create(&self, path: &str, resources: &LinuxResources) -> Result<Cgroup> {
+        self.make(path, resources, Found::Refused)
+    }
+
+    /// The same with a cgroup that somebody else has made, as far as he has: it stays as it is but for
+    /// its limits, with the processes in it, also on an error.
+    pub fn adopt(&self, path: &str, resources: &LinuxResources) -> Result<Cgroup> {
+        self.make(path, resources, Found::Taken)
+    }
+
+    fn make(&self, path: &str, resources: &LinuxResources, found: Found) -> Result<Cgroup> {
         let path = CgroupPath::parse(path)?;
         let v1 = match &self.v1 {
-            Some(trees) => Some(trees.create(&path)?),
+            Some(trees) => Some(trees.create(&path, found)?),
             None => None,
         };
         let mut cgroup = Cgroup {
@@ -152,22 +162,24 @@ impl Cgroups {
             v2: None,
             warnings: Vec::new(),
         };
-        if let Err(error) = self.fill(&mut cgroup, resources) {
-            // The first failure is what is told; nothing has joined yet.
-            let _ = cgroup.remove_dirs();
+        if let Err(error) = self.fill(&mut cgroup, resources, found) {
+            if found == Found::Refused {
+                // The first failure is what is told; nothing has joined yet.
+                let _ = cgroup.remove_dirs();
+            }
             return Err(error);
         }
         Ok(cgroup)
     }
 
-    fn fill(&self, cgroup: &mut Cgroup, resources: &LinuxResources) -> Result<()> {
+    fn fill(&self, cgroup: &mut Cgroup, resources: &LinuxResources, found: Found) -> Result<()> {
         if let Some(tree) = &self.v2 {
             let wanted = match self.layout {
                 Layout::V2 => &tree.controllers[..],
                 _ if resources.hugepage_limits.is_empty() => &[],
                 _ => &["hugetlb".to_owned()],
             };
-            cgroup.v2 = Some(tree.create(&cgroup.path, wanted)?);
+            cgroup.v2 = Some(tree.create(&cgroup.path, wanted, found)?);
         }
         let mut warnings = Vec::new();
         cgroup.apply(resources, true, &mut warnings)?;
@@ -209,10 +221,19 @@ impl Cgroups {
     }
 }
 
+/// What becomes of a cgroup that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// One with processes is refused, an empty one is made anew.
+    Refused,
+    Taken,
+}
+
 /// Makes `path` below a root, with its parents; `parent_made` is told of each new parent.
 fn make(
     root: &Dir,
     path: &CgroupPath,
+    found: Found,
     mut parent_made: impl FnMut(&str) -> Result<()>,
 ) -> Result<Dir> {
     let made = match root.make_dir(path.as_str()) {
@@ -228,7 +249,7 @@ fn make(
     };
     let missing = || Error::NotFound(path.to_string());
     let dir = root.open_dir(path.as_str())?.ok_or_else(missing)?;
-    if made {
+    if made || found == Found::Taken {
         return Ok(dir);
     }
     let pids = dir.pids()?.len();

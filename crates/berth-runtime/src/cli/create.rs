@@ -15,10 +15,10 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use super::Global;
 use super::flags::{Flag, Given};
 use super::foreground::Foreground;
+use super::home::Home;
 use super::kill::destroy;
 use super::state::{self, Directory, Saved};
 use super::terminal::{Host, Shown};
-use crate::cgroup::{Cgroup, CgroupPath, Cgroups};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::init::{self, Gate, Started, Stdio};
@@ -110,7 +110,7 @@ fn make(
     let spec = read_spec(&bundle.join("config.json"))?;
     let (console, host) = console(given, &spec, detached)?;
     let directory = Directory::create(&global.root, id)?;
-    let made = make_in(&directory, id, &bundle, spec, given);
+    let made = make_in(global, &directory, id, &bundle, spec, given);
     let made = made.and_then(|started| hand_over(given, console, started));
     match made {
         Ok(started) => {
@@ -195,6 +195,7 @@ pub(super) fn write_pid_file(given: &Given, pid: i32) -> Result<()> {
 }
 
 fn make_in(
+    global: &Global,
     directory: &Directory,
     id: &str,
     bundle: &Path,
@@ -212,7 +213,7 @@ fn make_in(
     let here = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .context(|| "working directory".to_owned())?;
     let world = World::new(state::cgroups()?)?;
-    let cgroup = make_cgroup(&world.cgroups, &spec, id)?;
+    let home = Home::make(global, &world.cgroups, &spec, id)?;
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
     super::debug("nsexec container setup");
     let started = init::start(
@@ -225,7 +226,7 @@ fn make_in(
             root: tree,
             given: init::Given::default(),
             sources: Vec::new(),
-            cgroup: &cgroup,
+            cgroup: &home.cgroup,
             stdio: if terminal {
                 Stdio::Terminal
             } else {
@@ -241,8 +242,7 @@ fn make_in(
     let started = match started {
         Ok(started) => started,
         Err(error) => {
-            // What is told is why it failed.
-            let _ = cgroup.remove();
+            home.undo();
             return Err(error);
         }
     };
@@ -253,20 +253,12 @@ fn make_in(
         pid,
         start_time: start_time(pid).context(|| format!("process {pid}"))?,
         bundle: bundle.to_owned(),
-        cgroup: cgroup.path().to_string(),
+        cgroup: home.cgroup.path().to_string(),
+        unit: home.unit.clone(),
         created: Timestamp::now(),
         spec,
     })?;
     Ok(started)
-}
-
-/// The cgroup of a container that is to be.
-pub(super) fn make_cgroup(cgroups: &Cgroups, spec: &Spec, id: &str) -> Result<Cgroup> {
-    let failed = |e: crate::cgroup::Error| Error::internal(format!("cgroup: {e}"));
-    let linux = spec.linux.clone().unwrap_or_default();
-    let path = CgroupPath::from_bundle(&linux.cgroups_path, id).map_err(failed)?;
-    let made = cgroups.create(path.as_str(), &linux.resources.unwrap_or_default());
-    made.map_err(failed)
 }
 
 /// Lets the first process go on, which waits for somebody to read from its FIFO.

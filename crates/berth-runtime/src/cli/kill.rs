@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Global;
 use super::flags::{Flag, Given};
+use super::home;
 use super::state::{Directory, Saved};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
@@ -138,9 +139,10 @@ pub(super) fn destroy(directory: &Directory, saved: &Saved) -> Result<()> {
         }
     }
     if let Ok(cgroup) = saved.open_cgroup() {
-        cgroup
-            .remove()
-            .map_err(|e| Error::internal(e.to_string()))?;
+        home::leave(&cgroup, saved.unit.as_deref())?;
+    } else if let Some(unit) = &saved.unit {
+        // Its cgroup went with its last process; a unit that failed stays.
+        crate::systemd::stop(unit)?;
     }
     directory.remove()?;
     if let Some(all) = &saved.spec.hooks {

@@ -11,6 +11,7 @@ mod exec;
 mod flags;
 mod foreground;
 mod help;
+mod home;
 mod kill;
 mod show;
 mod state;
@@ -46,6 +47,8 @@ const GLOBAL: &[Flag] = &[
 #[derive(Debug)]
 struct Global {
     root: PathBuf,
+    /// Cgroups are made by systemd.
+    systemd: bool,
 }
 
 /// Where messages go beside standard error: the file, and whether as JSON.
@@ -91,17 +94,13 @@ fn dispatch(arguments: Vec<OsString>, asked: &mut Option<String>) -> Result<Exit
     }
     let global = Global {
         root: given.value("root").unwrap_or("/run/berth/runtime").into(),
+        systemd: given.on("systemd-cgroup"),
     };
     let Some((command, rest)) = given.words.split_first().filter(|_| !given.on("help")) else {
         print!("{}", help::all());
         return Ok(ExitCode::SUCCESS);
     };
     *asked = Some(command.clone());
-    if given.on("systemd-cgroup") && matches!(command.as_str(), "create" | "run") {
-        return Err(Error::invalid(
-            "systemd cgroup flag passed, but systemd support for managing cgroups is not available",
-        ));
-    }
     let page = match rest.first().map(String::as_str) {
         Some("-h" | "--help") => Some(command.as_str()),
         Some(topic) if command == "help" => Some(topic),

@@ -31,6 +31,9 @@ pub(super) struct Saved {
     pub start_time: u64,
     pub bundle: PathBuf,
     pub cgroup: String,
+    /// systemd's name of the cgroup, if it has made it.
+    #[serde(default)]
+    pub unit: Option<String>,
     pub created: Timestamp,
     pub spec: Spec,
 }

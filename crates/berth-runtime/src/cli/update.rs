@@ -8,15 +8,24 @@ use berth_spec::oci::runtime::{CONFIG_MAX, LinuxResources, Pids};
 
 use super::Global;
 use super::flags::{Flag, Given};
-use super::state::Directory;
+use super::state::{self, Directory};
+use crate::cgroup::Layout;
 use crate::error::{Context, Error, Result};
+use crate::systemd;
 
 const UPDATE: &[Flag] = &[
     (&["resources", "r"], true),
     (&["blkio-weight"], true),
     (&["cpu-period"], true),
     (&["cpu-quota"], true),
+    (&["cpu-burst"], true),
     (&["cpu-share"], true),
+    (&["cpu-rt-period"], true),
+    (&["cpu-rt-runtime"], true),
+    (&["kernel-memory"], true),
+    (&["kernel-memory-tcp"], true),
+    (&["l3-cache-schema"], true),
+    (&["mem-bw-schema"], true),
     (&["cpu-idle"], true),
     (&["cpuset-cpus"], true),
     (&["cpuset-mems"], true),
@@ -38,6 +47,10 @@ pub(super) fn update(
         Some(path) => read(path)?,
         None => from_flags(&given)?,
     };
+    if let Some(unit) = &saved.unit {
+        let unified = state::cgroups()?.layout() == Layout::V2;
+        systemd::update(unit, &asked, unified)?;
+    }
     let warnings = saved
         .open_cgroup()?
         .update(&asked)
@@ -65,11 +78,27 @@ fn read(path: &str) -> Result<LinuxResources> {
 }
 
 fn from_flags(given: &Given) -> Result<LinuxResources> {
+    for schema in ["l3-cache-schema", "mem-bw-schema"] {
+        if given.value(schema).is_some() {
+            let text = format!("--{schema}: Intel RDT is not supported");
+            return Err(Error::invalid(text));
+        }
+    }
+    if ["kernel-memory", "kernel-memory-tcp"]
+        .iter()
+        .any(|name| given.value(name).is_some())
+    {
+        // As runc: no kernel that is still looked after has them.
+        super::note("warning", "kernel memory settings are ignored");
+    }
     let mut resources = LinuxResources::default();
     let cpu = resources.cpu.get_or_insert_default();
     cpu.period = given.number("cpu-period")?;
     cpu.quota = given.number("cpu-quota")?;
+    cpu.burst = given.number("cpu-burst")?;
     cpu.shares = given.number("cpu-share")?;
+    cpu.realtime_period = given.number("cpu-rt-period")?;
+    cpu.realtime_runtime = given.number("cpu-rt-runtime")?;
     cpu.idle = given.number("cpu-idle")?;
     given
         .value("cpuset-cpus")

@@ -526,7 +526,7 @@ pub fn codes_and_texts_are_runcs(_: &Launcher) {
     let log = std::fs::read_to_string(place.dir().join("log")).unwrap();
     assert!(log.contains(r#""level":"debug""#), "{log}");
     let refused = place.bad(&["--systemd-cgroup", "create", "c2"]);
-    assert!(refused.contains("systemd cgroup flag passed"), "{refused}");
+    assert!(refused.contains("systemd not running"), "{refused}");
     let list = place.good(&["list", "--format", "json"]);
     assert!(list.starts_with(r#"[{"ociVersion":""#), "{list}");
     // A signal of nothing asks whether there is somebody.
@@ -588,6 +588,34 @@ pub fn one_in_a_user_namespace_waits_for_its_start(_: &Launcher) {
     place.await_status("stopped");
     let out = std::fs::read_to_string(place.dir().join("out")).unwrap();
     assert!(out.contains("100000"), "{out}");
+}
+
+/// With it: `ci/checks/systemd`, in a machine that has it.
+pub fn without_systemd_it_makes_no_cgroup(_: &Launcher) {
+    if Path::new("/run/systemd/system").exists() {
+        testkit::skipped("systemd runs here");
+        return;
+    }
+    let place = Place::new("true");
+    let refusal = place.bad(&["--systemd-cgroup", "run", "c1"]);
+    assert!(refusal.contains("systemd not running"), "{refusal}");
+    assert_eq!(place.good(&["list", "-q"]), "");
+}
+
+pub fn limits_change_by_flags(_: &Launcher) {
+    let place = Place::new("exec sleep 1000");
+    create(&place, &[]);
+    place.good(&["update", "--cpu-period", "90000", "--cpu-burst", "0", "c1"]);
+    let refusal = place.bad(&["update", "--l3-cache-schema", "L3:0=f", "c1"]);
+    assert!(refusal.contains("Intel RDT"), "{refusal}");
+    let directories = v1_directories(&place);
+    if let Some(cpu) = directories
+        .iter()
+        .find(|d| d.starts_with("/sys/fs/cgroup/cpu"))
+    {
+        let period = std::fs::read_to_string(cpu.join("cpu.cfs_period_us")).unwrap();
+        assert_eq!(period.trim(), "90000");
+    }
 }
 
 /// The directories of its cgroup in the v1 trees.

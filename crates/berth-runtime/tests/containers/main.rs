@@ -121,6 +121,8 @@ const TESTS: &[Test] = tests! {
         without_pids_of_its_own_all_are_killed,
         one_in_a_user_namespace_waits_for_its_start,
         execs_join_cgroups_below,
+        without_systemd_it_makes_no_cgroup,
+        limits_change_by_flags,
         a_frozen_cgroup_is_refused,
     },
     mounting::{

@@ -18,7 +18,7 @@ use super::device::{Policy, Rule};
 use super::dir::Dir;
 use super::path::CgroupPath;
 use super::setting::{self, Setting};
-use super::{Error, Result, device};
+use super::{Error, Found, Result, device};
 
 /// How long processes may take to freeze.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(10);
@@ -47,14 +47,14 @@ impl Trees {
     }
 
     /// Makes the cgroup in every tree, or in none.
-    pub(super) fn create(self: &Arc<Self>, path: &CgroupPath) -> Result<Group> {
+    pub(super) fn create(self: &Arc<Self>, path: &CgroupPath, found: Found) -> Result<Group> {
         let mut group = Group {
             trees: Arc::clone(self),
             path: path.clone(),
             dirs: Vec::with_capacity(self.0.len()),
         };
         for tree in &self.0 {
-            let made = super::make(&tree.root, path, |parent| {
+            let made = super::make(&tree.root, path, found, |parent| {
                 if tree.has("cpuset") {
                     inherit_cpuset(&tree.root, parent)?;
                     // Cgroups to come need no filling in.
@@ -72,8 +72,10 @@ impl Trees {
                 Ok(())
             });
             if let Err(error) = result {
-                // The first failure is what is told; nothing has joined these cgroups yet.
-                let _ = group.remove();
+                if found == Found::Refused {
+                    // The first failure is what is told; nothing has joined these cgroups yet.
+                    let _ = group.remove();
+                }
                 return Err(error);
             }
         }

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::dir::Dir;
 use super::path::CgroupPath;
 use super::stats::keyed;
-use super::{Error, Result, device, device_program, setting};
+use super::{Error, Found, Result, device, device_program, setting};
 
 /// How long processes may take to freeze.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(10);
@@ -40,16 +40,19 @@ impl Tree {
         self: &Arc<Self>,
         path: &CgroupPath,
         controllers: &[String],
+        found: Found,
     ) -> Result<Group> {
-        let dir = super::make(&self.root, path, |_| Ok(()))?;
+        let dir = super::make(&self.root, path, found, |_| Ok(()))?;
         let group = Group {
             tree: Arc::clone(self),
             path: path.clone(),
             dir,
         };
         if let Err(error) = self.enable(&group, controllers) {
-            // The first failure is what is told.
-            let _ = group.remove();
+            if found == Found::Refused {
+                // The first failure is what is told.
+                let _ = group.remove();
+            }
             return Err(error);
         }
         Ok(group)

@@ -15,9 +15,10 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::super::Global;
-use super::super::create::{console, make_cgroup, read_spec, write_pid_file};
+use super::super::create::{console, read_spec, write_pid_file};
 use super::super::flags::Given;
 use super::super::foreground::Foreground;
+use super::super::home::Home;
 use super::super::kill::destroy;
 use super::super::state::{self, Directory, Saved};
 use super::super::terminal::Host;
@@ -54,18 +55,19 @@ pub(in super::super) fn restore(
     };
     let version = worker::version()?;
     let directory = Directory::create(&global.root, id)?;
-    let cgroup = make_cgroup(&state::cgroups()?, &spec, id);
-    let cgroup = cgroup.inspect_err(|_| drop(directory.remove()))?;
+    let home = Home::make(global, &state::cgroups()?, &spec, id);
+    let home = home.inspect_err(|_| drop(directory.remove()))?;
     let restored = Restored {
         given: &given,
         directory: &directory,
-        cgroup: &cgroup,
+        cgroup: &home.cgroup,
         saved: Saved {
             id: id.to_owned(),
             pid: 0,
             start_time: 0,
             bundle,
-            cgroup: cgroup.path().to_string(),
+            cgroup: home.cgroup.path().to_string(),
+            unit: home.unit.clone(),
             created: Timestamp::now(),
             spec,
         },
@@ -74,10 +76,14 @@ pub(in super::super) fn restore(
         master: None,
     };
     match restored.run() {
-        Ok((saved, master)) => follow(&given, &directory, &saved, foreground, host.zip(master)),
+        Ok((saved, master)) => {
+            // It is lived in.
+            drop(home);
+            follow(&given, &directory, &saved, foreground, host.zip(master))
+        }
         Err(error) => {
+            home.undo();
             // What is told is why it failed.
-            let _ = cgroup.remove();
             let _ = directory.remove();
             Err(error)
         }
