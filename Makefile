@@ -12,7 +12,7 @@ help:
 	@echo 'make soak     long runs: kills, faults, crowds (docs/reliability.md); half an hour'
 	@echo 'make build    the static release binary: $(BERTH)'
 	@echo 'make conformance-registry  the OCI distribution suite against berth registry serve; SHARED=1 over S3 and PostgreSQL'
-	@echo 'make bench    berth beside its peers, as ratios (docs/benchmarks.md)'
+	@echo 'make bench    berth beside its peers, as ratios, and against its targets (docs/benchmarks.md)'
 	@echo 'make conformance  others'\'' suites against berth runtime, runc and crun; SUITE=runtime-tools|crun|runc for one (docs/conformance.md)'
 	@echo 'make install  berth, systemd units and shell completion below $(PREFIX)'
 
@@ -40,6 +40,7 @@ lint:
 
 bench: build
 	@benches/run $(BERTH)
+	@benches/depth $(BERTH)
 
 conformance-registry:
 	@scripts/prepare build
