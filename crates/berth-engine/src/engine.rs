@@ -16,7 +16,7 @@ use berth_store::{Budget, Store, StoreOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::container::plan::{Defaults, Machine};
+use crate::container::plan::{Defaults, Machine, default_limit};
 use crate::container::registry::Containers;
 use crate::container::users;
 use crate::crossing::blocking;
@@ -69,6 +69,9 @@ pub struct EngineOptions {
     pub labels: Vec<String>,
     /// `--default-ulimit name=soft[:hard]`, parsed.
     pub ulimits: Vec<Ulimit>,
+    /// Processes and threads of a container that asks for no limit: 0 for one that fits the machine,
+    /// -1 for none.
+    pub pids_limit: i64,
     /// Bytes of `/dev/shm` where a container asks for none; 0 for 64 MiB.
     pub shm_size: u64,
     /// `--init`: every container that does not say otherwise has an init.
@@ -325,10 +328,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
     let (volumes, broken_volumes) = Volumes::open(options.root.join("volumes"), db.clone())?;
     volumes.sweep(&broken_volumes);
     let cgroups = Cgroups::detect().map_err(|e| crate::Error::internal(e.to_string()))?;
-    let (defaults, id) = (
-        defaults(&options, cgroups.layout() == Layout::V2),
-        engine_id(&db)?,
-    );
+    let (defaults, id) = (defaults(&options, &cgroups), engine_id(&db)?);
     let tasks = Tasks::new(options.launcher);
     let parent = cgroup_parent(&options.cgroup_parent);
     let cgroup = |id: &str| {
@@ -395,7 +395,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
     Ok((engine, found))
 }
 
-fn defaults(options: &EngineOptions, cgroup_v2: bool) -> Defaults {
+fn defaults(options: &EngineOptions, cgroups: &Cgroups) -> Defaults {
     let kind = match options.log_driver.as_str() {
         "" => "json-file",
         driver => driver,
@@ -411,11 +411,12 @@ fn defaults(options: &EngineOptions, cgroup_v2: bool) -> Defaults {
         },
         shm_size: i64::try_from(shm_size).unwrap_or(i64::MAX),
         ulimits: options.ulimits.clone(),
+        pids_limit: default_limit(options.pids_limit).filter(|_| cgroups.support().pids_limit),
         machine: Machine {
             cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
             memory_node: memory_node(),
         },
-        cgroup_v2,
+        cgroup_v2: cgroups.layout() == Layout::V2,
         init: options.init,
         runtime: match options.default_runtime.as_str() {
             "" => "berth".to_owned(),

@@ -18,7 +18,7 @@ use crate::container::log_driver::Target;
 use crate::container::plan::spec::{self, Facts};
 use crate::container::plan::user::Accounts;
 use crate::container::plan::{
-    NetworkMode, SecurityOptions, check_limits, linux_resources, rlimits,
+    NetworkMode, SecurityOptions, bound_processes, check_limits, linux_resources, rlimits,
 };
 use crate::container::profile;
 use crate::container::record::{Attaching, Record};
@@ -251,11 +251,14 @@ fn start(engine: &Engine, request: StepRequest, stream: OwnedFd) -> Result<Start
         user,
         ids: users.as_ref().map(|users| users.maps.clone()),
         cgroup_path: engine.cgroup_path(&record),
-        resources: linux_resources(&record.host, &|path| {
-            Err(Error::invalid(format!(
-                "a step has no limits of the device {path}"
-            )))
-        })?,
+        resources: bound_processes(
+            linux_resources(&record.host, &|path| {
+                Err(Error::invalid(format!(
+                    "a step has no limits of the device {path}"
+                )))
+            })?,
+            engine.0.defaults.pids_limit,
+        ),
         seccomp: profile::seccomp(&security.seccomp, request.privileged, capabilities)?,
         rlimits: rlimits(&request.ulimits, &engine.0.defaults.ulimits)?,
         more_masked: engine.0.settings.thermal_paths.clone(),

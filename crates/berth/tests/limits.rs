@@ -264,6 +264,83 @@ fn processes_and_their_own_limits() {
     );
 }
 
+/// `pids.max` inside a container, and inside a step of a build.
+fn bounds(engine: &Engine, tag: &str) -> (String, String) {
+    let run = inside(engine, "", "pids/pids.max", "pids.max");
+    let dockerfile = "FROM busybox\nRUN cat /sys/fs/cgroup$(sed -n 's/^[0-9]*:pids://p' /proc/self/cgroup)/pids.max 2>/dev/null >/max || cat /sys/fs/cgroup/pids$(sed -n 's/^[0-9]*:pids://p' /proc/self/cgroup)/pids.max >/max || cat /sys/fs/cgroup/pids.max >/max\n";
+    let dir = engine.dir_with(tag, &[("Dockerfile", dockerfile)]);
+    engine.ok(&["build", "-q", "-t", tag, &dir.display().to_string()]);
+    (
+        run,
+        engine.line(&format!("run --rm --network none {tag} cat /max")),
+    )
+}
+
+#[test]
+fn processes_have_a_bound_by_default() {
+    let engine = Engine::start(BERTH);
+    let (run, step) = bounds(&engine, "fitting");
+    let machine = |name: &str| -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).expect("a limit");
+        text.trim().parse().expect("a number")
+    };
+    let room = machine("pid_max").min(machine("threads-max"));
+    let bound: u64 = run.parse().expect("a bound");
+    assert!(
+        (256..=32_768).contains(&bound) && bound <= (room / 4).max(256),
+        "{bound} of {room}"
+    );
+    assert_eq!(step, run);
+    // Nobody asked for it, so it is not part of what was asked, and an update of another limit leaves it.
+    engine.line("run -d --network none --cgroupns private -m 64m --name c busybox sleep 1000");
+    assert_eq!(
+        engine.line("inspect -f '{{.HostConfig.PidsLimit}}' c"),
+        "<no value>"
+    );
+    let of = |name: &str| {
+        engine.line(&format!(
+            "exec {name} sh -c 'cat /sys/fs/cgroup/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids/pids.max'"
+        ))
+    };
+    engine.line("update -m 96m --memory-swap 96m c");
+    assert_eq!(of("c"), run);
+    engine.line("update --pids-limit -1 c");
+    assert_eq!(of("c"), "max");
+    // What was taken away stays away.
+    engine.line("restart -t 0 c");
+    assert_eq!(of("c"), "max");
+    engine.line("rm -f c");
+    let Some(id) = engine.docker_ok(&[
+        "run",
+        "-d",
+        "--network=none",
+        "--cgroupns=private",
+        "busybox",
+        "sleep",
+        "1000",
+    ]) else {
+        return;
+    };
+    assert_eq!(of(&id), run);
+    let format = "{{.HostConfig.PidsLimit}}";
+    assert_eq!(
+        engine.docker_ok(&["inspect", "-f", format, &id]).as_deref(),
+        Some("<nil>")
+    );
+}
+
+#[test]
+fn the_engine_is_told_the_bound_of_processes() {
+    for (told, found) in [("77", "77"), ("-1", "max")] {
+        let engine = Engine::start_empty(BERTH, &["--default-pids-limit", told]);
+        engine.load_busybox();
+        assert_eq!(
+            bounds(&engine, "told"),
+            (found.to_owned(), found.to_owned())
+        );
+    }
+}
+
 /// A block device of this machine and its numbers.
 fn disk() -> Option<(String, String)> {
     let entries = std::fs::read_dir("/sys/block").ok()?;

@@ -6,7 +6,7 @@ use berth_network::{Endpoint, SandboxRecord};
 use berth_spec::docker::container::{
     ContainerState, GraphDriver, IdMappings, MountPoint, NetworkSettings,
 };
-use berth_spec::docker::{ContainerInspect, EndpointSettings, PortBinding, PortMap};
+use berth_spec::docker::{ContainerInspect, EndpointSettings, HostConfig, PortBinding, PortMap};
 
 use super::host_files::HostFiles;
 use super::plan::{MountKind, MountRecord, exposed, spec};
@@ -74,7 +74,7 @@ fn describe(engine: &Engine, record: &Record) -> ContainerInspect {
         restart_count: record.life.restart_count,
         driver: "overlay2".to_owned(),
         platform: "linux".to_owned(),
-        host_config: record.host.clone(),
+        host_config: shown_limits(record.host.clone()),
         graph_driver: GraphDriver {
             data: Some(BTreeMap::from([
                 (
@@ -95,6 +95,12 @@ fn describe(engine: &Engine, record: &Record) -> ContainerInspect {
             .map(id_mappings),
         ..ContainerInspect::default()
     }
+}
+
+/// A limit of processes that was taken away is none, in Docker's eyes.
+fn shown_limits(mut host: HostConfig) -> HostConfig {
+    host.pids_limit = host.pids_limit.filter(|limit| *limit > 0);
+    host
 }
 
 fn id_mappings(maps: &IdMaps) -> IdMappings {

@@ -12,7 +12,9 @@ use berth_sys::root::RootFd;
 use super::log_driver;
 use super::plan::spec::{self, Facts};
 use super::plan::user::Accounts;
-use super::plan::{JoinedMode, NetworkMode, SecurityOptions, linux_resources, rlimits};
+use super::plan::{
+    JoinedMode, NetworkMode, SecurityOptions, bound_processes, linux_resources, rlimits,
+};
 use super::record::{Attaching, Container, Record};
 use super::sandbox::Joined;
 use super::sources::Handles;
@@ -189,7 +191,10 @@ fn document(
         ipc_namespace: namespace_of(engine, &ipc, "IPC", "ipc")?,
         ids: users.map(|users| users.maps.clone()),
         cgroup_path: engine.cgroup_path(record),
-        resources: linux_resources(host, &device::numbers)?,
+        resources: bound_processes(
+            linux_resources(host, &device::numbers)?,
+            engine.0.defaults.pids_limit,
+        ),
         devices: devices.nodes,
         device_rules: devices.rules,
         seccomp: profile::seccomp(&security.seccomp, host.privileged, capabilities)?,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use berth_spec::docker::container::UpdateResponse;
 use berth_spec::docker::{HostConfig, Resources};
-use berth_spec::oci::runtime::Pids;
 
 use super::device;
 use super::plan::{adapt_limits, check_limits, check_restart_policy, linux_resources};
@@ -50,11 +49,7 @@ pub async fn update(engine: &Engine, id: &str, changes: Resources) -> Result<Upd
     let mut warnings = check_limits(&host, engine.0.defaults.machine)?;
     adapt_limits(&mut host);
     if status.alive() {
-        let mut resources = linux_resources(&host, &device::numbers)?;
-        if changes.pids_limit.is_some_and(|limit| limit < 0) {
-            // No limit is no entry in a new document; here there may be one to take away.
-            resources.pids = Some(Pids { limit: -1 });
-        }
+        let resources = linux_resources(&host, &device::numbers)?;
         let path = container.read(|r| engine.cgroup_path(r));
         let cgroups = engine.0.cgroups.clone();
         let discarded = blocking(move || {

@@ -98,6 +98,7 @@ async fn open(dir: &Path, forked: Forked) -> Engine {
         remap: None,
         auto_ids: Default::default(),
         ulimits: Vec::new(),
+        pids_limit: 0,
         shm_size: 0,
         init: false,
         init_path: None,

@@ -176,6 +176,7 @@ pub fn engine(
         remap: users.remap(settings.userns_remap.as_deref().unwrap_or(""))?,
         auto_ids: users.auto(),
         ulimits: settings.default_ulimits.iter().map(ulimit).collect(),
+        pids_limit: settings.default_pids_limit.unwrap_or(0),
         shm_size: settings
             .default_shm_size
             .as_deref()

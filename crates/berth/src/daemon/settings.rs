@@ -231,6 +231,9 @@ pub struct Settings {
     #[arg(long = "default-ulimit", value_name = "ulimit", value_parser = parse_ulimit)]
     #[serde(deserialize_with = "ulimits")]
     pub default_ulimits: Vec<Ulimit>,
+    /// Default limit of processes of a container (-1 for unlimited; by default a share of what the machine has room for)
+    #[arg(long, value_name = "int", allow_negative_numbers = true)]
+    pub default_pids_limit: Option<i64>,
     /// Default OCI runtime for containers
     #[arg(long, value_name = "string")]
     pub default_runtime: Option<String>,
@@ -440,7 +443,7 @@ impl Settings {
             option: group data_root exec_root pidfile debug log_level log_format raw_logs tls tlsverify tlscacert tlscert
                 tlskey bridge bip fixed_cidr fixed_cidr_v6 ipv6 ip mtu icc ip_forward ip_masq max_concurrent_downloads
                 max_concurrent_uploads max_download_attempts http_proxy https_proxy no_proxy proxies log_driver
-                cgroup_parent default_cgroupns_mode default_ipc_mode default_shm_size default_runtime init init_path
+                cgroup_parent default_cgroupns_mode default_ipc_mode default_pids_limit default_shm_size default_runtime init init_path
                 no_new_privileges seccomp_profile userns_remap shutdown_timeout storage_driver build_host_trust builder kept_blobs
                 unused_images;
             list: hosts default_address_pools host_gateway_ips dns dns_opts dns_search registry_mirrors
@@ -596,6 +599,8 @@ mod tests {
                 "base=10.0.0.0/8,size=24",
                 "--default-ulimit",
                 "nofile=1:2",
+                "--default-pids-limit",
+                "-1",
                 "--live-restore",
             ],
             None,
@@ -608,6 +613,7 @@ mod tests {
         );
         assert_eq!(settings.log_opts, [("max-size".into(), "1m".into())]);
         assert_eq!(settings.default_address_pools[0].size, 24);
+        assert_eq!(settings.default_pids_limit, Some(-1));
         assert_eq!(
             (
                 settings.default_ulimits[0].soft,
@@ -623,7 +629,7 @@ mod tests {
             &["--bip", "10.9.0.1/24"],
             Some(r#"{"hosts":["unix:///b"],"icc":false,"log-opts":{"max-file":"3"},"insecure-registries":["r:5000"],
                 "default-ulimits":{"nofile":{"Name":"nofile","Hard":5,"Soft":4}},"runtimes":{"crun":{"path":"/usr/bin/crun"}},
-                "live-restore":true,"proxies":{"http-proxy":"http://p"},"features":{"buildkit":true}}"#),
+                "live-restore":true,"default-pids-limit":100,"proxies":{"http-proxy":"http://p"},"features":{"buildkit":true}}"#),
         )
         .unwrap();
         assert_eq!(settings.hosts, ["unix:///b"]);
@@ -632,6 +638,7 @@ mod tests {
         assert_eq!(settings.runtimes[0].1.path, Path::new("/usr/bin/crun"));
         assert_eq!(settings.proxies.unwrap().http_proxy.unwrap(), "http://p");
         assert_eq!(settings.bip.unwrap(), "10.9.0.1/24");
+        assert_eq!(settings.default_pids_limit, Some(100));
     }
 
     #[test]

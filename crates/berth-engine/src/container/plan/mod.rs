@@ -10,6 +10,7 @@ mod merge;
 mod mount;
 mod namespace;
 mod port;
+mod processes;
 mod resources;
 mod security;
 pub(crate) mod spec;
@@ -28,6 +29,7 @@ pub(crate) use merge::merge_committed;
 pub(crate) use mount::{MountKind, MountRecord, check_volume_name, parse_volumes_from};
 pub(crate) use namespace::{JoinedMode, NetworkMode, UsersMode, check_endpoint};
 pub(crate) use port::{exposed, requested};
+pub(crate) use processes::{bound_processes, default_limit};
 pub(crate) use resources::{
     adapt_limits, check_device_access, check_limits, linux_resources, rlimits,
 };
@@ -52,6 +54,8 @@ pub(crate) struct Defaults {
     pub log: LogConfig,
     pub shm_size: i64,
     pub ulimits: Vec<Ulimit>,
+    /// Processes and threads of a container, at most; none where they are not bounded.
+    pub pids_limit: Option<i64>,
     pub machine: Machine,
     /// Whether cgroups are of version 2: containers have a cgroup namespace then.
     pub cgroup_v2: bool,

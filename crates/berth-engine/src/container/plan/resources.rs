@@ -24,9 +24,13 @@ pub(crate) fn adapt_limits(host: &mut HostConfig) {
     if host.memory_swappiness == Some(-1) {
         host.memory_swappiness = None;
     }
-    if host.pids_limit.is_some_and(|limit| limit <= 0) {
-        host.pids_limit = None;
-    }
+    host.pids_limit = match host.pids_limit {
+        // What a client sends that was not told a limit.
+        Some(0) => None,
+        // Asked for, so that the engine's default does not hold; inspect shows none, as Docker does.
+        Some(limit) if limit < 0 => Some(-1),
+        limit => limit,
+    };
 }
 
 /// Checks limits; answers warnings.
