@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use berth_spec::docker::image::SearchResult;
 use berth_spec::oci::image::{Descriptor, Platform};
 use berth_spec::{Digest, Reference};
 use berth_store::Store;
@@ -16,7 +17,7 @@ use crate::retry::Retry;
 use crate::signature::{self, NewSignature, Policies, PublicKey, Rule, Signed};
 use crate::{
     Attestation, Credentials, Error, ErrorKind, ProgressSender, Result, attestation, inspect,
-    manifest, pull, push, tags,
+    manifest, pull, push, search, tags,
 };
 
 /// How registries are reached. Nothing here is read from the environment: the daemon passes it in.
@@ -208,6 +209,12 @@ impl Client {
         let registry = Registry::of_host(&self.shared, host, Some(credentials)).await?;
         let identity_token = registry.login().await?;
         Ok(LoginOutcome { identity_token })
+    }
+
+    /// Looks for repositories: `host/words` in the index of `host`, other words in the Hub's. No more
+    /// than `limit` are asked for.
+    pub async fn search(&self, term: &str, limit: u32) -> Result<Vec<SearchResult>> {
+        search::search(&self.shared, term, limit).await
     }
 
     /// Asks a registry what it has under `reference`, and fetches no more than manifests.

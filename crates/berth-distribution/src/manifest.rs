@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::failure::{Failure, read_capped};
 use crate::registry::Registry;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, members};
 
 /// A document that a registry answered for a tag or digest, and what it turned out to be.
 pub(crate) struct Fetched {
@@ -40,6 +40,7 @@ struct Shape<'a> {
 /// readers can see two images in it.
 pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<(Document, String)> {
     let invalid = |why: String| Error::new(ErrorKind::Invalid, format!("invalid manifest: {why}"));
+    members::check(bytes).map_err(|e| invalid(e.to_string()))?;
     let shape: Shape = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
     let declared = shape.media_type.as_deref().unwrap_or(content_type);
     if shape.schema_version == Some(1)
@@ -317,6 +318,18 @@ mod tests {
             error(&both, ""),
             "invalid manifest: it has both layers and manifests"
         );
+        for (twin, says) in [
+            ("Layers", r#"member "Layers" can be taken for "layers""#),
+            (
+                "MEDIATYPE",
+                r#"member "MEDIATYPE" can be taken for "mediaType""#,
+            ),
+            ("layers", r#"member "layers" stands twice"#),
+        ] {
+            let twins =
+                format!(r#"{{"schemaVersion":2,"config":{CONFIG},"layers":[],"{twin}":[]}}"#);
+            assert!(error(&twins, "").contains(says), "{}", error(&twins, ""));
+        }
         assert!(error(&manifest, media_type::OCI_INDEX).contains("says it is"));
         assert!(error(index, media_type::OCI_MANIFEST).contains("says it is"));
         assert!(error(r#"{"schemaVersion":1}"#, "").contains("schema 1"));

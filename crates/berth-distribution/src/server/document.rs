@@ -4,15 +4,15 @@
 //! given twice or in another case, layers and manifests in one document, a media type that says one
 //! thing and a shape that says another) is refused here, once, for all of them.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fmt;
+use std::collections::BTreeMap;
 
 use berth_spec::Digest;
 use berth_spec::oci::image::media_type;
 use serde::Deserialize;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 
 use super::fault::{Code, Fault, Reply};
+use crate::members;
 
 /// Descriptors that one document may have.
 const ENTRIES_MAX: usize = 16_384;
@@ -54,64 +54,13 @@ struct Members {
     fs_layers: Option<IgnoredAny>,
 }
 
-const NAMES: [&str; 10] = [
-    "schemaVersion",
-    "mediaType",
-    "artifactType",
-    "config",
-    "layers",
-    "blobs",
-    "manifests",
-    "subject",
-    "annotations",
-    "fsLayers",
-];
-
-/// The names of a document's members, each once, each in the case that the format has.
-struct Names;
-
-impl<'de> Deserialize<'de> for Names {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(NamesVisitor)
-    }
-}
-
-struct NamesVisitor;
-
-impl<'de> Visitor<'de> for NamesVisitor {
-    type Value = Names;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
-        use serde::de::Error;
-        let mut seen = HashSet::new();
-        while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
-            if let Some(meant) = NAMES
-                .iter()
-                .find(|n| n.eq_ignore_ascii_case(&name) && **n != name)
-            {
-                return Err(A::Error::custom(format!(
-                    "member {name:?} can be taken for {meant:?}"
-                )));
-            }
-            if !seen.insert(name.clone()) {
-                return Err(A::Error::custom(format!("member {name:?} stands twice")));
-            }
-        }
-        Ok(Names)
-    }
-}
-
 /// Reads `bytes`, which came with `content_type`.
 pub(crate) fn parse(bytes: &[u8], content_type: Option<&str>) -> Reply<Document> {
     let given = content_type.map(|t| t.split(';').next().unwrap_or(t).trim());
     if given.is_some_and(is_schema1) {
         return Err(schema1());
     }
-    let _names: Names = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
+    members::check(bytes).map_err(|e| invalid(e.to_string()))?;
     let members: Members = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
     if members.fs_layers.is_some() || members.schema_version == Some(1) {
         return Err(schema1());

@@ -32,7 +32,7 @@ pub use verify::verify;
 
 use crate::crossing::blocking;
 use crate::event::Subject;
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Filters, Result};
 
 /// Lines of progress, for the client's stream. Bounded; a reader that left stops nothing.
 pub type ProgressLines = mpsc::Sender<JsonMessage>;
@@ -85,12 +85,45 @@ pub async fn tag(engine: &Engine, name: &str, repo: &str, tag: &str) -> Result<(
     .await
 }
 
-/// Docker Hub cannot be searched by this engine.
-pub async fn search(engine: &Engine, term: &str) -> Result<Vec<SearchResult>> {
-    let _ = engine;
-    Err(Error::not_implemented(format!(
-        "cannot search for {term}: Docker Hub's search is not supported by this engine"
-    )))
+/// Results that are asked for where nobody says how many, and most of them; Docker's.
+const SEARCH_LIMIT: i64 = 25;
+const SEARCH_MOST: i64 = 100;
+
+/// Looks for repositories in the Hub's index, or (`host/words`) in another. Filters are `is-official`,
+/// `is-automated` and `stars`.
+pub async fn search(
+    engine: &Engine,
+    term: &str,
+    limit: Option<i64>,
+    filters: Filters,
+) -> Result<Vec<SearchResult>> {
+    filters.allow(&["is-automated", "is-official", "stars"])?;
+    let (automated, official) = (
+        filters.truth("is-automated")?,
+        filters.truth("is-official")?,
+    );
+    let mut stars = 0;
+    for value in filters.get("stars") {
+        let least: i64 = value
+            .parse()
+            .map_err(|_| Error::invalid(format!("invalid filter 'stars={value}'")))?;
+        stars = stars.max(least);
+    }
+    let limit = limit.filter(|n| *n != 0).unwrap_or(SEARCH_LIMIT);
+    let asked = u32::try_from(limit).ok().filter(|_| limit <= SEARCH_MOST);
+    let Some(asked) = asked else {
+        return Err(Error::invalid(format!(
+            "limit {limit} is outside the range of [1, {SEARCH_MOST}]"
+        )));
+    };
+    let mut found = engine.0.client.search(term, asked).await?;
+    found.retain(|result| {
+        automated.is_none_or(|wanted| wanted == result.is_automated)
+            && official.is_none_or(|wanted| wanted == result.is_official)
+            && result.star_count >= stars
+    });
+    found.truncate(asked as usize);
+    Ok(found)
 }
 
 /// Containers that were made from an image.

@@ -38,7 +38,15 @@ async fn list(State(app): State<App>, query: Query) -> Reply<Json<Vec<ImageSumma
 }
 
 async fn search(State(app): State<App>, query: Query) -> Reply<Json<Vec<SearchResult>>> {
-    Ok(Json(image::search(&app.engine, &query.text("term")).await?))
+    let limit = query
+        .non_empty("limit")
+        .map(|text| {
+            text.parse()
+                .map_err(|_| ApiError::bad_request(format!("invalid limit {text:?}")))
+        })
+        .transpose()?;
+    let found = image::search(&app.engine, &query.text("term"), limit, query.filters()?).await?;
+    Ok(Json(found))
 }
 
 async fn prune(State(app): State<App>, query: Query) -> Reply<Json<ImagesPruned>> {

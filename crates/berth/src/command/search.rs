@@ -40,7 +40,7 @@ impl Verb for Search {
 
     async fn run(self, cli: &Cli) -> Outcome {
         let client = cli.client().await?;
-        let mut found: Vec<SearchResult> = client
+        let found: Vec<SearchResult> = client
             .get("/images/search")
             .query("term", &self.words[0])
             .query(
@@ -50,7 +50,6 @@ impl Verb for Search {
             .query("filters", Filters::new(&self.filter)?.to_query())
             .json()
             .await?;
-        found.sort_by_key(|result| std::cmp::Reverse(result.star_count));
         let template = match self.format.as_deref().unwrap_or("table") {
             "table" => "table {{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}",
             other => other,
