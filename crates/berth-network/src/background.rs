@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::conntrack;
+use crate::kept;
 use crate::names::Names;
 use crate::netns::Directory;
 use crate::port::{Protocol, PublishedPort};
@@ -110,7 +111,10 @@ impl Background {
         let worker = Arc::clone(&inner);
         let thread = std::thread::Builder::new()
             .name("sandboxes".into())
-            .spawn(move || worker.work(route))
+            .spawn(move || {
+                let mut route = route;
+                kept::keep("sandboxes", |_| worker.work(&mut route));
+            })
             .map_err(on)?;
         Ok(Self {
             inner,
@@ -220,11 +224,11 @@ enum Job {
 }
 
 impl Inner {
-    fn work(&self, mut host: Route) {
+    fn work(&self, host: &mut Route) {
         let mut fading: Vec<String> = Vec::new();
         loop {
             match self.next(!fading.is_empty()) {
-                Job::Make(target) => self.prepare(&mut host, target),
+                Job::Make(target) => self.prepare(host, target),
                 Job::Bury(remains) => {
                     drop(remains.held);
                     self.directory.unbind(&remains.id);
@@ -235,7 +239,7 @@ impl Inner {
                         tracing::warn!("UDP clients of {ports:?} may be led astray: {e}");
                     }
                 }
-                Job::Look => remove_faded(&mut host, &mut fading),
+                Job::Look => remove_faded(host, &mut fading),
                 Job::Stop => return,
             }
         }

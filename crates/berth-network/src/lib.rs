@@ -23,6 +23,7 @@ mod create;
 mod dns;
 mod forward_policy;
 mod forwarding;
+mod kept;
 mod macvlan;
 mod names;
 mod netlink;
@@ -50,6 +51,7 @@ pub mod resolv_conf;
 pub mod sandbox;
 
 pub use error::{Error, ErrorKind, Result};
+pub use kept::KEPT_THREADS;
 pub use mac::MacAddr;
 pub use networks::Networks;
 pub use options::{AddressPool, NetworkOptions};

@@ -14,7 +14,7 @@ use crate::netlink::{Message, Netlink, attributes, errno, messages};
 use crate::networks::Inner;
 use crate::nft::message::table_of;
 use crate::record::Driver;
-use crate::{Error, Result, background, forward_policy, repair};
+use crate::{Error, Result, background, forward_policy, kept, repair};
 
 /// `NFNLGRP_NFTABLES`.
 const RULES: u32 = 7;
@@ -65,7 +65,7 @@ impl Watch {
         };
         let thread = std::thread::Builder::new()
             .name("network-watch".into())
-            .spawn(move || ear.listen())
+            .spawn(move || kept::keep("network-watch", |again| ear.listen(again)))
             .map_err(on)?;
         Ok(Self {
             stop,
@@ -126,8 +126,8 @@ struct Found {
 }
 
 impl Ear {
-    fn listen(self) {
-        let mut retry = false;
+    /// `retry`: something may have been lost that nobody will tell of again.
+    fn listen(&self, mut retry: bool) {
         loop {
             let heard = match self.wait(retry.then_some(RETRY)) {
                 Ok(heard) => heard,

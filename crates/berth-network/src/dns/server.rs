@@ -14,6 +14,7 @@ use super::answer::{Answer, HEADER, answer};
 use super::forward::{Asked, Forwards, Reply};
 use super::stream::{Client, Streams};
 use super::{MOST_UDP, Sockets, zone};
+use crate::kept;
 use crate::networks::Inner;
 use crate::resolv_conf;
 use crate::{Error, Result};
@@ -115,7 +116,16 @@ fn start(inner: Weak<Inner>) -> io::Result<Running> {
     server.listen_to(&bell, BELL)?;
     let thread = std::thread::Builder::new()
         .name("dns".into())
-        .spawn(move || server.run())?;
+        .spawn(move || {
+            let mut server = server;
+            kept::keep("dns", |again| {
+                if again {
+                    // Questions that wait for an answer are asked again by whoever asked.
+                    server.forwards = Forwards::default();
+                }
+                server.run();
+            });
+        })?;
     Ok(Running { news, bell, thread })
 }
 
@@ -162,7 +172,7 @@ impl Server {
         Ok(())
     }
 
-    fn run(mut self) {
+    fn run(&mut self) {
         let mut events = Vec::with_capacity(64);
         loop {
             events.clear();
@@ -202,8 +212,14 @@ impl Server {
         let mut count = [0; 8];
         // Another bell may have been heard with the one before.
         let _ = rustix::io::read(&self.bell, &mut count);
-        let news = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
-        for one in news {
+        loop {
+            let one = {
+                let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+                if news.is_empty() {
+                    return false;
+                }
+                news.remove(0)
+            };
             match one {
                 News::Stop => return true,
                 News::Close(sandbox_id) => self.close(&sandbox_id),
@@ -225,7 +241,6 @@ impl Server {
                 }
             }
         }
-        false
     }
 
     fn close(&mut self, sandbox_id: &str) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::answer::{Answer, HEADER, answer, failure};
 use super::forward::MOST_SERVERS;
 use super::{at, server};
+use crate::kept;
 use crate::networks::Inner;
 
 /// Threads, and connections that wait for one; more are closed.
@@ -64,9 +65,12 @@ fn work(inner: &Weak<Inner>, receiver: &Mutex<Receiver<Client>>) {
         let Ok(client) = next else {
             return;
         };
-        if let Err(e) = serve(inner, client) {
-            tracing::debug!("a DNS connection ended: {e}");
-        }
+        let mut client = Some(client);
+        kept::keep("dns-tcp", |_| {
+            if let Some(Err(e)) = client.take().map(|client| serve(inner, client)) {
+                tracing::debug!("a DNS connection ended: {e}");
+            }
+        });
     }
 }
 

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
+use crate::kept;
 use crate::port::{Protocol, PublishedPort};
 
 /// Number of the bell among the sockets of the thread.
@@ -144,10 +145,15 @@ impl Doors {
             return Ok(Arc::clone(hall));
         }
         let hall = Arc::new(Hall::open()?);
-        let carrier = carrier::Carrier::new(Arc::clone(&hall));
+        let carried = Arc::clone(&hall);
         let thread = std::thread::Builder::new()
             .name("ports-ipv6".into())
-            .spawn(move || carrier.run())?;
+            .spawn(move || {
+                // Connections that are open are lost; the doors are not.
+                kept::keep("ports-ipv6", |_| {
+                    carrier::Carrier::new(Arc::clone(&carried)).run();
+                });
+            })?;
         self.running = Some((Arc::clone(&hall), thread));
         Ok(hall)
     }
