@@ -17,7 +17,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tower::ServiceExt;
 
 use crate::error::ApiError;
-use crate::hang_up::Line;
+use crate::hang_up::{Line, watched};
 use crate::listen::{Listener, Socket};
 use crate::origin::{self, AllowedHosts};
 use crate::version;
@@ -30,6 +30,12 @@ const HEADER_TIME: Duration = Duration::from_secs(20);
 const HEADER_MAX: usize = 64 << 10;
 /// After a failed accept (no descriptors left, usually) the loop rests this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A TCP client that says nothing is asked this long after its last word whether it is there,
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+/// this often again,
+const PROBE_EVERY: Duration = Duration::from_secs(15);
+/// and so often in all.
+const PROBES: u32 = 4;
 /// How long running requests may take to end once the engine is asked to.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -135,12 +141,14 @@ async fn accept(
                     connection(stream, line, router, hosts, HEADER_TIME, shutdown).await;
                 }
                 Accepted::Tcp(stream) => {
-                    connection(stream, None, router, hosts, HEADER_TIME, shutdown).await;
+                    let line = Line::of_tcp(&stream);
+                    connection(stream, line, router, hosts, HEADER_TIME, shutdown).await;
                 }
                 Accepted::Tls(stream, tls) => {
+                    let line = Line::of_tcp(&stream);
                     match tokio::time::timeout(HEADER_TIME, tls.accept(stream)).await {
                         Ok(Ok(stream)) => {
-                            connection(stream, None, router, hosts, HEADER_TIME, shutdown).await;
+                            connection(stream, line, router, hosts, HEADER_TIME, shutdown).await;
                         }
                         Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
                         Err(_) => tracing::debug!("TLS handshake timed out"),
@@ -170,14 +178,24 @@ enum Accepted {
 async fn accept_one(socket: &Socket) -> std::io::Result<Accepted> {
     Ok(match socket {
         Socket::Unix(socket) => Accepted::Unix(socket.accept().await?.0),
-        Socket::Tcp(socket) => Accepted::Tcp(no_delay(socket.accept().await?.0)),
-        Socket::Tls(socket, tls) => Accepted::Tls(no_delay(socket.accept().await?.0), tls.clone()),
+        Socket::Tcp(socket) => Accepted::Tcp(attended(socket.accept().await?.0)),
+        Socket::Tls(socket, tls) => Accepted::Tls(attended(socket.accept().await?.0), tls.clone()),
     })
 }
 
-fn no_delay(stream: tokio::net::TcpStream) -> tokio::net::TcpStream {
-    // A missing option costs latency only.
+/// Small pieces go at once; a client that vanished without a word (its machine, or the way to it) is
+/// noticed after some two minutes, whether there is something to write to it or not.
+fn attended(stream: tokio::net::TcpStream) -> tokio::net::TcpStream {
+    use rustix::net::sockopt;
+    // A missing option costs latency, or patience, only.
     let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_tcp_keepidle(&stream, PROBE_AFTER);
+    let _ = sockopt::set_tcp_keepintvl(&stream, PROBE_EVERY);
+    let _ = sockopt::set_tcp_keepcnt(&stream, PROBES);
+    let _ = sockopt::set_socket_keepalive(&stream, true);
+    let longest = PROBE_AFTER + PROBE_EVERY * PROBES;
+    let longest = u32::try_from(longest.as_millis()).unwrap_or(u32::MAX);
+    let _ = sockopt::set_tcp_user_timeout(&stream, longest);
     stream
 }
 
@@ -195,8 +213,13 @@ async fn connection<S>(
         if let Some(line) = &line {
             request.extensions_mut().insert(line.clone());
         }
-        let (router, hosts) = (router.clone(), hosts.clone());
-        async move { Ok::<_, std::convert::Infallible>(answer(request, router, &hosts).await) }
+        let asked_all = request.method() == http::Method::GET;
+        let (router, hosts, line) = (router.clone(), hosts.clone(), line.clone());
+        async move {
+            let response = answer(request, router, &hosts).await;
+            let response = response.map(|body| watched(body, line.as_ref(), asked_all));
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .half_close(true)

@@ -292,3 +292,31 @@ fn share(count: usize, clients: usize, work: impl Fn(usize) + Sync) {
         }
     });
 }
+
+/// Clients of what is silent (events, followed logs) that close without a word.
+#[test]
+fn followers_that_leave_are_noticed_at_once() {
+    let engine = Engine::start(BERTH);
+    engine.line("run -d --network none --name box busybox sleep 1000");
+    let before = descriptors(&engine);
+    let mut followers = Vec::new();
+    for path in ["/events", "/containers/box/logs?stdout=1&follow=1"] {
+        for _ in 0..20 {
+            let mut stream = engine.api().connect().expect("a connection");
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: engine\r\n\r\n").expect("a request");
+            // The head of the answer; nothing follows it.
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("an answer");
+                head.extend(byte);
+            }
+            followers.push(stream);
+        }
+    }
+    assert!(descriptors(&engine) >= before + 40);
+    drop(followers);
+    wait::until("the descriptors of before", || {
+        (descriptors(&engine) <= before + 2).then_some(())
+    });
+}
