@@ -14,13 +14,14 @@ mod salvage;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+use crate::reserve::Reserve;
 use crate::{Error, Result};
 
 /// Which sort of object a record is of.
@@ -80,6 +81,8 @@ struct Parts {
     log: File,
     /// Told of every change.
     changed: Notify,
+    /// Room that a record may take on a full disk.
+    reserve: OnceLock<Arc<Reserve>>,
 }
 
 const SCHEMA: &str = "
@@ -189,6 +192,7 @@ impl Db {
             path: path.to_owned(),
             log,
             changed: Notify::new(),
+            reserve: OnceLock::new(),
         })))
     }
 
@@ -205,8 +209,26 @@ impl Db {
         self.write(batch)
     }
 
+    /// From now on a record that finds no room may take what `reserve` holds.
+    pub(crate) fn rely_on(&self, reserve: Arc<Reserve>) {
+        // Of two the first stays: they are of one disk.
+        let _ = self.0.reserve.set(reserve);
+    }
+
     /// Makes all changes of the batch.
     pub(crate) fn write(&self, batch: Batch) -> Result<()> {
+        match self.try_write(&batch) {
+            Err(error)
+                if error.kind() == crate::ErrorKind::NoSpace
+                    && self.0.reserve.get().is_some_and(|reserve| reserve.give()) =>
+            {
+                self.try_write(&batch)
+            }
+            written => written,
+        }
+    }
+
+    fn try_write(&self, batch: &Batch) -> Result<()> {
         let change = |c: &Connection, (kind, id, value): &Change| {
             let Some(value) = value else {
                 return c

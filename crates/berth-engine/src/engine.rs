@@ -25,6 +25,7 @@ use crate::event::Events;
 use crate::exec::registry::Execs;
 use crate::ids::{IdMaps, IdRange, Ranges};
 use crate::image::UnusedImages;
+use crate::reserve::Reserve;
 use crate::task::Tasks;
 use crate::volume::registry::{Volumes, make_dir};
 use crate::{Result, random, recovery};
@@ -86,6 +87,8 @@ pub struct EngineOptions {
     pub remap: Option<IdMaps>,
     /// Where `--userns=auto` takes users and groups from.
     pub auto_ids: (Vec<IdRange>, Vec<IdRange>),
+    /// Where vendors describe devices (`--cdi-spec-dir`), the later before the earlier.
+    pub cdi_dirs: Vec<PathBuf>,
     /// Proxy variables (`HTTP_PROXY` …) shown by `info`.
     pub proxies: BTreeMap<String, String>,
     /// Version of the program, shown by `version` and `info`.
@@ -107,6 +110,7 @@ pub(crate) struct Settings {
     /// The IDs of containers that do not say otherwise, if they have a user namespace.
     pub remap: Option<IdMaps>,
     pub runtimes: BTreeMap<String, RuntimeProgram>,
+    pub cdi_dirs: Vec<PathBuf>,
     pub proxies: BTreeMap<String, String>,
     pub blobs: Budget,
     pub images: UnusedImages,
@@ -136,6 +140,7 @@ pub(crate) struct Parts {
     pub auto_ids: Ranges,
     pub events: Events,
     pub db: Db,
+    pub reserve: Arc<Reserve>,
     /// Those who take what removed containers left off the machine (one at a time does, with its
     /// turn), and steps of builds: what the engine's end waits for.
     pub sweeps: TaskTracker,
@@ -202,6 +207,11 @@ impl Engine {
         }
     }
 
+    /// Before something is removed: on a full disk, room is made for doing it.
+    pub fn make_way(&self) {
+        self.0.reserve.make_way();
+    }
+
     /// Whether the engine has something to look after: containers that run, or will again.
     pub fn busy(&self) -> bool {
         self.0.containers.all().iter().any(|c| c.status().running())
@@ -266,6 +276,7 @@ impl Engine {
     /// Puts changes of the records on disk as they come, until the engine closes.
     fn keep_records(&self) {
         let (db, closing) = (self.0.db.clone(), self.0.closing.clone());
+        let reserve = self.0.reserve.clone();
         tokio::spawn(async move {
             let mut flushed = Instant::now();
             loop {
@@ -277,10 +288,13 @@ impl Engine {
                 if long {
                     flushed = Instant::now();
                 }
-                let written = db.clone();
-                let work = move || match long {
-                    true => written.flush(),
-                    false => written.sync(),
+                let (written, reserve) = (db.clone(), reserve.clone());
+                let work = move || {
+                    reserve.restore();
+                    match long {
+                        true => written.flush(),
+                        false => written.sync(),
+                    }
                 };
                 if let Err(error) = blocking(work).await {
                     tracing::warn!(%error, "the records could not be put on disk");
@@ -319,12 +333,16 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
         crate::Error::io(format_args!("cannot make {}", options.run_dir.display()), e)
     })?;
     make_dir(&options.run_dir.join("containers"), 0o700)?;
+    let reserve = Arc::new(Reserve::open(&options.root));
+    // Opening the records writes, too.
+    reserve.make_way();
     let store = Store::open(StoreOptions {
         root: options.root.clone(),
         run_dir: options.run_dir.clone(),
         extractor: options.extractor.clone(),
     })?;
     let (db, note) = Db::open(&options.root.join("engine.db"))?;
+    db.rely_on(reserve.clone());
     let (volumes, broken_volumes) = Volumes::open(options.root.join("volumes"), db.clone())?;
     volumes.sweep(&broken_volumes);
     let cgroups = Cgroups::detect().map_err(|e| crate::Error::internal(e.to_string()))?;
@@ -364,6 +382,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
             labels: options.labels,
             remap: options.remap,
             runtimes: options.runtimes,
+            cdi_dirs: options.cdi_dirs,
             proxies: options.proxies,
             blobs: options.blobs,
             images: options.images,
@@ -381,6 +400,7 @@ fn open(options: EngineOptions) -> Result<(Engine, recovery::Found)> {
         auto_ids: Ranges::new(&options.auto_ids.0, &options.auto_ids.1),
         events: Events::new(),
         db,
+        reserve,
         sweeps: TaskTracker::new(),
         turn: tokio::sync::Mutex::default(),
         leaving: CancellationToken::new(),
@@ -415,6 +435,7 @@ fn defaults(options: &EngineOptions, cgroups: &Cgroups) -> Defaults {
         machine: Machine {
             cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
             memory_node: memory_node(),
+            blkio_weight: cgroups.support().blkio_weight,
         },
         cgroup_v2: cgroups.layout() == Layout::V2,
         init: options.init,

@@ -27,6 +27,7 @@ mod pipe;
 mod random;
 mod readiness;
 mod recovery;
+mod reserve;
 pub mod session;
 pub mod step;
 pub mod system;

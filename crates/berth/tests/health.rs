@@ -143,3 +143,33 @@ fn probes_that_hang_and_images_with_probes() {
         "none"
     );
 }
+
+#[test]
+fn a_start_period_forgives() {
+    let engine = Engine::start(BERTH);
+    let run = |flags: &str| {
+        engine.line(&format!(
+            "run -d --name box --network none --health-cmd 'test -e /well' --health-retries 1 {flags} busybox sleep 1000"
+        ))
+    };
+    let failures = || {
+        let format = "{{range .State.Health.Log}}{{.ExitCode}}{{end}}";
+        engine.ok(&["inspect", "-f", format, "box"])
+    };
+    // Failures of that time are seen and do not count; the probe comes more often meanwhile.
+    run("--health-interval 1000s --health-start-period 1000s --health-start-interval 50ms");
+    testkit::wait::until("failures", || (failures().len() >= 3).then_some(()));
+    assert_eq!(status(&engine), "starting");
+    engine.ok(&["exec", "box", "touch", "/well"]);
+    until(&engine, "healthy");
+    let format =
+        "{{json .Config.Healthcheck.StartPeriod}} {{json .Config.Healthcheck.StartInterval}}";
+    assert_eq!(
+        engine.ok(&["inspect", "-f", format, "box"]),
+        "1000000000000 50000000"
+    );
+    engine.line("rm -f box");
+    // Once it is over, or where there is none, they count.
+    run("--health-interval 50ms --health-start-period 1ms --health-start-interval 50ms");
+    until(&engine, "unhealthy");
+}

@@ -42,6 +42,7 @@ pub struct CommitRequest {
 
 /// Makes an image of a container's root and configuration.
 pub async fn commit(engine: &Engine, request: CommitRequest) -> Result<CommitResponse> {
+    engine.0.reserve.admit()?;
     let container = engine.0.containers.find(&request.container)?;
     let name = image::reference(&request.repo, &request.tag)?;
     let _key = container.key.lock().await;

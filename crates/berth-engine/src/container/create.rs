@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::plan::{self, MountKind, MountRecord, NetworkMode, Prepared, UsersMode};
 use super::record::{Container, Life, Record};
-use super::{foreign, init, names, volumes};
+use super::{cdi, foreign, init, names, volumes};
 use crate::crossing::blocking;
 use crate::event::Subject;
 use crate::ids::Promise;
@@ -47,11 +47,13 @@ fn create_now(engine: &Engine, request: CreateRequest) -> Result<ContainerCreate
         ),
         None => None,
     };
+    engine.0.reserve.admit()?;
     let id = random::id();
     let image = match body.config.image.as_str() {
         "" => return Err(Error::invalid("no image specified")),
         image => find_image(engine, image, platform.as_deref())?,
     };
+    cdi::check(&body.host_config, &engine.0.settings.cdi_dirs)?;
     create_of(engine, name, id, image, body).map_err(|error| match error.kind() {
         // Clients take "not found" for the image, and would pull it.
         ErrorKind::NotFound => Error::invalid(error.to_string()),

@@ -101,7 +101,7 @@ fn collect(dir: &Path, inside: &str, depth: usize, found: &mut Vec<Device>) {
 }
 
 /// A node as the document has it; none where it is something else.
-fn node(path: &Path, inside: &str) -> std::io::Result<Option<Device>> {
+pub(super) fn node(path: &Path, inside: &str) -> std::io::Result<Option<Device>> {
     let meta = std::fs::symlink_metadata(path)?;
     let kind = if meta.file_type().is_block_device() {
         DeviceKind::Block

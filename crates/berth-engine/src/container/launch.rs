@@ -19,7 +19,7 @@ use super::record::{Attaching, Container, Record};
 use super::sandbox::Joined;
 use super::sources::Handles;
 use super::users::{self, Users};
-use super::{device, foreign, host_files, init, profile, sandbox, sources};
+use super::{cdi, device, foreign, host_files, init, profile, sandbox, sources};
 use crate::ids::IdMaps;
 use crate::task::{Task, TaskRequest};
 use crate::undo::Undo;
@@ -173,7 +173,7 @@ fn document(
 ) -> Result<(Spec, Handles)> {
     let (config, host) = (&record.config, &record.host);
     let add = host.group_add.as_deref().unwrap_or_default();
-    let user = Accounts::read(root)?.resolve(&config.user, add)?;
+    let mut user = Accounts::read(root)?.resolve(&config.user, add)?;
     make_work_dir(root, &spec::cwd(config))?;
     mark(root)?;
     let dir = engine.container_dir(&record.id);
@@ -183,6 +183,9 @@ fn document(
     let ipc = JoinedMode::ipc(&host.ipc_mode)?;
     sources::shared_memory(engine, &ipc, &mut mounts, &mut handles)?;
     let devices = device::find(host)?;
+    let additions = cdi::additions(host, &engine.0.settings.cdi_dirs)?;
+    mounts.extend(additions.mounts.iter().cloned());
+    user.groups.extend(&additions.groups);
     let security = SecurityOptions::parse(host.security_opt.as_deref().unwrap_or_default())?;
     let capabilities = spec::capabilities(host, host.privileged)?;
     let facts = Facts {
@@ -195,6 +198,7 @@ fn document(
             linux_resources(host, &device::numbers)?,
             engine.0.defaults.pids_limit,
         ),
+        additions,
         devices: devices.nodes,
         device_rules: devices.rules,
         seccomp: profile::seccomp(&security.seccomp, host.privileged, capabilities)?,

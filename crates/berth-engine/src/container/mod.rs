@@ -2,6 +2,7 @@
 
 mod attach;
 pub(crate) mod cause;
+pub(crate) mod cdi;
 mod changes;
 mod commit;
 mod copy;

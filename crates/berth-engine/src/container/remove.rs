@@ -33,6 +33,7 @@ pub async fn remove(engine: &Engine, id: &str, options: RemoveOptions) -> Result
         )));
     }
     let container = engine.0.containers.find(id)?;
+    engine.make_way();
     if options.force {
         if container.status() == Status::Restarting {
             mark_stopped(engine, &container)?;

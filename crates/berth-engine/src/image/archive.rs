@@ -34,6 +34,7 @@ pub async fn load(
     quiet: bool,
     lines: ProgressLines,
 ) -> Result<()> {
+    engine.0.reserve.admit()?;
     let engine = engine.clone();
     blocking(move || {
         let mut tar = blocking_reader(tar);
@@ -177,6 +178,7 @@ pub async fn import(
     request: ImportRequest,
     tar: impl AsyncRead + Send + Unpin + 'static,
 ) -> Result<String> {
+    engine.0.reserve.admit()?;
     let name = super::reference(&request.repo, &request.tag)?;
     let engine = engine.clone();
     blocking(move || {

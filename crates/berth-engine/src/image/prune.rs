@@ -14,6 +14,7 @@ use crate::{Engine, Error, Filters, Result, time};
 /// Removes images without a name (all that no container uses, with the filter `dangling=false`).
 pub async fn prune(engine: &Engine, filters: Filters) -> Result<ImagesPruned> {
     filters.allow(&["dangling", "label", "label!", "until"])?;
+    engine.make_way();
     let engine = engine.clone();
     blocking(move || prune_now(&engine, &filters)).await
 }

@@ -15,6 +15,7 @@ pub async fn remove(
     force: bool,
     prune: bool,
 ) -> Result<Vec<ImageDeleted>> {
+    engine.make_way();
     let (engine, name) = (engine.clone(), name.to_owned());
     blocking(move || {
         let deleted = remove_now(&engine, &name, force, prune)?;

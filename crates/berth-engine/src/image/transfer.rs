@@ -67,6 +67,7 @@ async fn say(lines: &ProgressLines, text: String) {
 /// Fetches an image from its registry. An error that comes before the first line has a kind of its
 /// own; answer it as such.
 pub async fn pull(engine: &Engine, request: PullRequest, lines: ProgressLines) -> Result<()> {
+    engine.0.reserve.admit()?;
     let reference = name_of(&request.image, &request.tag)?;
     let (sender, steps) = mpsc::channel(QUEUE);
     let options = PullOptions {

@@ -298,6 +298,7 @@ pub(crate) fn find(engine: &Engine, name: &str) -> Result<NetworkRecord> {
 
 /// Removes a network that nobody is in.
 pub async fn remove(engine: &Engine, name: &str) -> Result<()> {
+    engine.make_way();
     let record = find(engine, name)?;
     if record.predefined() {
         return Err(Error::forbidden(format!(
@@ -322,6 +323,7 @@ pub async fn remove(engine: &Engine, name: &str) -> Result<()> {
 pub async fn prune(engine: &Engine, filters: Filters) -> Result<NetworksPruned> {
     filters.allow(&["label", "label!", "until"])?;
     let until = time::until(&filters)?;
+    engine.make_way();
     let mut pruned = NetworksPruned::default();
     for network in engine.0.networks.list() {
         let young = until.is_some_and(|until| network.created > until.as_second());

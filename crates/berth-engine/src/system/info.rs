@@ -39,6 +39,13 @@ pub async fn info(engine: &Engine) -> Result<SystemInfo> {
         images: images as i64,
         driver: "overlay2".to_owned(),
         driver_status: driver_status(engine),
+        cdi_spec_dirs: engine
+            .0
+            .settings
+            .cdi_dirs
+            .iter()
+            .map(|dir| dir.display().to_string())
+            .collect(),
         plugins: PluginsInfo {
             volume: vec!["local".to_owned()],
             network: ["bridge", "host", "null"].map(str::to_owned).to_vec(),

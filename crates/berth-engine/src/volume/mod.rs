@@ -99,6 +99,7 @@ pub async fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
         Err(_) if force => return Ok(()),
         Err(error) => return Err(error),
     }
+    engine.make_way();
     remove_unused(engine, name).await
 }
 
@@ -121,6 +122,7 @@ pub async fn prune(engine: &Engine, filters: Filters) -> Result<VolumesPruned> {
     filters.allow(&["all", "label", "label!", "until"])?;
     let all = filters.truth("all")?.unwrap_or(false);
     let until = time::until(&filters)?;
+    engine.make_way();
     let mut pruned = VolumesPruned::default();
     let chosen = |v: &VolumeRecord| {
         (all || v.labels.contains_key(ANONYMOUS))

@@ -104,6 +104,7 @@ async fn open(dir: &Path, forked: Forked) -> Engine {
         init_path: None,
         runtimes: BTreeMap::new(),
         default_runtime: String::new(),
+        cdi_dirs: Vec::new(),
         proxies: BTreeMap::new(),
         version: "0".to_owned(),
         commit: String::new(),

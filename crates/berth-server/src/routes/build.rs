@@ -34,6 +34,7 @@ pub fn routes() -> Router<App> {
 }
 
 async fn prune(State(app): State<App>, query: Query) -> Reply<axum::Json<BuildPruned>> {
+    app.engine.make_way();
     let pruned = app
         .builder
         .prune(query.flag("all"))

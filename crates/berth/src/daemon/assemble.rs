@@ -200,10 +200,23 @@ pub fn engine(
             })
             .collect(),
         default_runtime: settings.default_runtime.clone().unwrap_or_default(),
+        cdi_dirs: cdi_dirs(&settings.cdi_spec_dirs),
         proxies: environment.proxies.clone(),
         version: super::VERSION.to_owned(),
         commit: super::COMMIT.to_owned(),
     })
+}
+
+/// Docker's directories where none are named; a single empty name is none at all.
+fn cdi_dirs(named: &[PathBuf]) -> Vec<PathBuf> {
+    match named {
+        [] => ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec(),
+        named => named
+            .iter()
+            .filter(|p| !p.as_os_str().is_empty())
+            .cloned()
+            .collect(),
+    }
 }
 
 fn network(settings: &Settings, places: &Places) -> anyhow::Result<NetworkOptions> {

@@ -241,6 +241,9 @@ pub struct Settings {
     #[arg(long = "add-runtime", value_name = "runtime", value_parser = parse_runtime)]
     #[serde(deserialize_with = "runtimes")]
     pub runtimes: Vec<(String, Runtime)>,
+    /// CDI specification directories to use
+    #[arg(long = "cdi-spec-dir", value_name = "list")]
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Run an init in the container to forward signals and reap processes
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub init: Option<bool>,
@@ -447,7 +450,7 @@ impl Settings {
                 no_new_privileges seccomp_profile userns_remap shutdown_timeout storage_driver build_host_trust builder kept_blobs
                 unused_images;
             list: hosts default_address_pools host_gateway_ips dns dns_opts dns_search registry_mirrors
-                registry_mirror_map signature_policy insecure_registries log_opts default_ulimits runtimes labels
+                registry_mirror_map signature_policy insecure_registries cdi_spec_dirs log_opts default_ulimits runtimes labels
         }
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Machine {
     pub cpus: u32,
     /// The highest of the nodes that have memory.
     pub memory_node: u32,
+    /// Whether the scheduler of its disks knows weights.
+    pub blkio_weight: bool,
 }
 
 /// What the engine adds where nothing is asked for.

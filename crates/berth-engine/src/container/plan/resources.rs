@@ -68,6 +68,12 @@ pub(crate) fn check_limits(host: &HostConfig, machine: Machine) -> Result<Vec<St
         warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".to_owned());
     }
     check_cpu(host, machine)?;
+    if host.blkio_weight > 0 && !machine.blkio_weight {
+        warnings.push("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.".to_owned());
+    }
+    if host.blkio_weight_device.iter().flatten().next().is_some() && !machine.blkio_weight {
+        warnings.push("Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.".to_owned());
+    }
     if host.blkio_weight > 0 && !(10..=1000).contains(&host.blkio_weight) {
         return refused("Range of blkio weight is from 10 to 1000");
     }
@@ -90,7 +96,9 @@ pub(crate) fn check_limits(host: &HostConfig, machine: Machine) -> Result<Vec<St
 }
 
 fn check_cpu(host: &HostConfig, machine: Machine) -> Result<()> {
-    let Machine { cpus, memory_node } = machine;
+    let Machine {
+        cpus, memory_node, ..
+    } = machine;
     let refused = |text: &str| Err(Error::invalid(text));
     if host.nano_cpus > 0 {
         if host.cpu_period > 0 {
@@ -354,6 +362,7 @@ mod tests {
         let machine = Machine {
             cpus: 2,
             memory_node: 0,
+            blkio_weight: true,
         };
         let cases: [(Change, &str); 10] = [
             (

@@ -12,7 +12,8 @@ use berth_spec::oci::runtime::{
 use super::namespace::{JoinedMode, NetworkMode};
 use super::security::SecurityOptions;
 use super::user::User;
-use super::{MountKind, MountRecord, process_env};
+use super::{MountKind, MountRecord, overlay, process_env};
+use crate::container::cdi::Additions;
 use crate::ids::IdMaps;
 use crate::{Error, Result};
 
@@ -30,6 +31,8 @@ pub(crate) struct Facts {
     pub ids: Option<IdMaps>,
     /// Limits with their device rules left out.
     pub resources: LinuxResources,
+    /// What devices that a vendor described add.
+    pub additions: Additions,
     /// Nodes asked for, and the rules that let them be used.
     pub devices: Vec<Device>,
     pub device_rules: Vec<DeviceRule>,
@@ -110,6 +113,7 @@ pub(crate) fn console_size(size: [u32; 2]) -> Option<ConsoleSize> {
 pub(crate) fn build(config: &ContainerConfig, host: &HostConfig, facts: Facts) -> Result<Spec> {
     let security = SecurityOptions::parse(host.security_opt.as_deref().unwrap_or_default())?;
     let mut spec = defaults::docker_spec();
+    let hooks = facts.additions.hooks();
     spec.process = Some(process(config, host, &facts, &security)?);
     spec.root = Some(Root {
         path: "rootfs".to_owned(),
@@ -131,6 +135,7 @@ pub(crate) fn build(config: &ContainerConfig, host: &HostConfig, facts: Facts) -
         }
     }
     spec.mounts = mounts(std::mem::take(&mut spec.mounts), host, facts.mounts)?;
+    spec.hooks = hooks;
     for (name, value) in host.annotations.iter().flatten() {
         spec.annotations.insert(name.clone(), value.clone());
     }
@@ -144,13 +149,15 @@ fn process(
     security: &SecurityOptions,
 ) -> Result<Process> {
     let asked = config.env.as_deref().unwrap_or_default();
+    let mut env = env(config, asked, config.tty, &facts.user.home);
+    overlay(&mut env, &facts.additions.env);
     Ok(Process {
         user: oci_user(&facts.user),
         args: args(config),
         cwd: cwd(config),
         terminal: config.tty,
         console_size: console_size(host.console_size),
-        env: env(config, asked, config.tty, &facts.user.home),
+        env,
         capabilities: Some(capability_sets(capabilities(host, host.privileged)?)),
         rlimits: facts.rlimits.clone(),
         no_new_privileges: security.no_new_privileges,
@@ -198,13 +205,14 @@ fn fill_linux(
         });
     }
     linux.cgroups_path.clone_from(&facts.cgroup_path);
-    linux.devices.clone_from(&facts.devices);
+    linux.devices = [&facts.devices[..], &facts.additions.nodes].concat();
     linux.seccomp.clone_from(&facts.seccomp);
     let mut rules = match host.privileged {
         true => vec![defaults::all_devices_rule()],
         false => defaults::device_rules(),
     };
     rules.extend(facts.device_rules.iter().cloned());
+    rules.extend(facts.additions.rules.iter().cloned());
     for rule in host.device_cgroup_rules.iter().flatten() {
         rules.push(super::resources::device_rule(rule)?);
     }

@@ -27,6 +27,7 @@ fn defaults() -> Defaults {
         machine: Machine {
             cpus: 2,
             memory_node: 0,
+            blkio_weight: true,
         },
         runtime: "berth".to_owned(),
         ..Defaults::default()

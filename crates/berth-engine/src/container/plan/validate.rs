@@ -51,13 +51,6 @@ pub(super) fn check(
         )));
     }
     crate::container::log_driver::check(&host.log_config)?;
-    if let Some(request) = host.device_requests.iter().flatten().next() {
-        let capabilities = request.capabilities.clone().unwrap_or_default();
-        return Err(Error::invalid(format!(
-            "could not select device driver {:?} with capabilities: {capabilities:?}",
-            request.driver
-        )));
-    }
     resources::check_limits(host, defaults.machine)
 }
 
