@@ -186,6 +186,10 @@ def main():
     os.makedirs(f"{WORK}/run", exist_ok=True)
     sh("mount", "-t", "tmpfs", "tmpfs", f"{WORK}/run")
     sh("ip", "link", "set", "lo", "up")
+    # Podman asks for the file that DOCKER_CONFIG speaks of.
+    os.makedirs(f"{WORK}/config", exist_ok=True)
+    with open(f"{WORK}/config/config.json", "w") as file:
+        file.write("{}")
     REGISTRY = serve()
     engines = list(peers())
     try:

@@ -202,3 +202,20 @@ fn go_words(error: &io::Error) -> String {
     let text = text.split_once(" (os error").map_or(&text[..], |(t, _)| t);
     text.to_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_a_number_or_a_date() {
+        assert_eq!(patience("7"), Some(Duration::from_secs(7)));
+        let past = "Wed, 21 Oct 2015 07:28:00 GMT";
+        assert_eq!(patience(past), Some(Duration::ZERO));
+        let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3600);
+        let text = soon.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let wait = patience(&text).unwrap();
+        assert!(wait.as_secs() > 3500 && wait.as_secs() <= 3600, "{wait:?}");
+        assert_eq!(patience("soon"), None);
+    }
+}
