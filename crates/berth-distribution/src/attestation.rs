@@ -146,9 +146,7 @@ impl Listing<'_> {
             let about: Option<Digest> = about.and_then(|text| text.parse().ok());
             let subject = about.unwrap_or_else(|| entry.digest.clone());
             let image = index.manifests.iter().find(|e| e.digest == subject);
-            let platform = image
-                .and_then(|e| e.platform.as_ref())
-                .map(shown);
+            let platform = image.and_then(|e| e.platform.as_ref()).map(shown);
             let target = entry.digest.as_str();
             let expect = Some((&entry.digest, entry.size));
             let fetched = manifest::fetch(self.registry, self.name, target, expect).await?;

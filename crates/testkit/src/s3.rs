@@ -3,17 +3,32 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The one bucket.
 pub const BUCKET: &str = "blobs";
 /// Its key and secret: both are this.
 pub const KEY: &str = "S3RVER";
 
-/// A running server with an empty bucket; gone when dropped.
+/// A running server with an empty bucket; gone when dropped. It dies of some requests that others make
+/// impossible (a GET of what is being deleted), and is started again then: what it had answered is on disk.
 pub struct S3 {
-    child: Child,
+    running: Arc<Running>,
+    watcher: Option<JoinHandle<()>>,
     dir: tempfile::TempDir,
-    endpoint: String,
+    port: u16,
+}
+
+/// The process to end; nothing once that has been done.
+struct Running(Mutex<Option<Pid>>);
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, Option<Pid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl S3 {
@@ -29,33 +44,35 @@ impl S3 {
             .prefix("berth-s3-")
             .tempdir()
             .expect("a directory");
-        let mut child = Command::new("node")
-            .arg(program)
-            .args(["--address", "127.0.0.1", "--port", "0", "--silent"])
-            .args(["--configure-bucket", BUCKET, "--directory"])
-            .arg(dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("node");
-        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let port = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.rsplit_once(':')?.1.trim().parse::<u16>().ok())
-            .unwrap_or_else(|| panic!("s3rver ended at once: {:?}", child.wait()));
-        // It must not wait for somebody to read what else it says.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        let root = dir.path().to_owned();
+        let (mut child, port) = launch(&program, &root, 0).expect("s3rver");
+        let running = Arc::new(Running(Mutex::new(Some(Pid::from_child(&child)))));
+        let of = running.clone();
+        let watcher = std::thread::spawn(move || {
+            loop {
+                let _ = child.wait();
+                let mut wanted = of.lock();
+                if wanted.is_none() {
+                    return;
+                }
+                match launch(&program, &root, port) {
+                    Some((again, _)) => child = again,
+                    None => return,
+                }
+                *wanted = Some(Pid::from_child(&child));
+            }
+        });
         Some(Self {
-            child,
+            running,
+            watcher: Some(watcher),
             dir,
-            endpoint: format!("http://127.0.0.1:{port}"),
+            port,
         })
     }
 
     /// `http://127.0.0.1:port`
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Names of the objects that are in the bucket, sorted.
@@ -82,8 +99,38 @@ impl S3 {
 
 impl Drop for S3 {
     fn drop(&mut self) {
-        // Already gone is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(pid) = self.running.lock().take() {
+            // Already gone is as good.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        if let Some(watcher) = self.watcher.take() {
+            let _ = watcher.join();
+        }
     }
+}
+
+/// Starts the server on `port`, 0 for a free one; which it is.
+fn launch(program: &Path, root: &Path, port: u16) -> Option<(Child, u16)> {
+    let mut child = Command::new("node")
+        .arg(program)
+        .args(["--address", "127.0.0.1", "--silent", "--port"])
+        .arg(port.to_string())
+        .args(["--configure-bucket", BUCKET, "--directory"])
+        .arg(root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("node");
+    let mut lines = BufReader::new(child.stdout.take()?).lines();
+    let port = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| line.rsplit_once(':')?.1.trim().parse().ok());
+    if port.is_none() {
+        let _ = child.wait();
+    }
+    // It must not wait for somebody to read what else it says.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    Some((child, port?))
 }

@@ -43,6 +43,8 @@ pub struct Client {
     http: reqwest::Client,
     /// Counts the answers of all clients.
     answers: Arc<watch::Sender<u64>>,
+    /// How often a registry was started again.
+    launches: watch::Receiver<u64>,
     /// What each tag may mean: one digest, or none, after an answer; more where there was none.
     tags: BTreeMap<String, Vec<Option<String>>>,
     /// Manifests by digest.
@@ -57,6 +59,7 @@ impl Client {
         seed: u64,
         bases: Arc<Vec<String>>,
         answers: Arc<watch::Sender<u64>>,
+        launches: watch::Receiver<u64>,
     ) -> Self {
         Self {
             repository: format!("team/client-{number}"),
@@ -64,6 +67,7 @@ impl Client {
             turn: number as usize,
             bases,
             answers,
+            launches,
             http: reqwest::Client::builder()
                 .no_proxy()
                 .timeout(Duration::from_secs(60))
@@ -108,6 +112,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        let launched = *self.launches.borrow();
         match request.send().await {
             Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => None,
             Ok(answer) if answer.status().is_server_error() => {
@@ -119,8 +124,10 @@ impl Client {
                 Some(answer)
             }
             Err(e) if e.is_connect() => {
-                // It is being started again.
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                if self.bases.len() == 1 {
+                    // It is being started again. That nobody does so any more means the end.
+                    let _ = self.launches.wait_for(|n| *n > launched).await.is_ok();
+                }
                 None
             }
             Err(_) => None,

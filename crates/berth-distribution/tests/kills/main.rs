@@ -45,9 +45,16 @@ async fn kill_under_load(settings: &serde_json::Value, replicas: usize, count: u
     let bases: Arc<Vec<String>> = Arc::new(running.iter().map(Replica::base).collect());
     let (end, ending) = watch::channel(false);
     let answers = Arc::new(watch::Sender::new(0));
+    let launches = watch::Sender::new(0);
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
-            let client = Client::new(number, seed, bases.clone(), answers.clone());
+            let client = Client::new(
+                number,
+                seed,
+                bases.clone(),
+                answers.clone(),
+                launches.subscribe(),
+            );
             tokio::spawn(client.work(ending.clone()))
         })
         .collect();
@@ -68,6 +75,7 @@ async fn kill_under_load(settings: &serde_json::Value, replicas: usize, count: u
             replica
         });
         running.insert(which.min(running.len()), again.await.expect("a registry"));
+        launches.send_modify(|n| *n += 1);
     }
     end.send(true).expect("clients");
     let (mut made, mut read) = (0, 0);

@@ -120,7 +120,7 @@ async fn what_one_replica_takes_every_replica_has() {
     let told = b.request(Method::HEAD, &path).send().await.unwrap();
     assert_eq!(header(&told, "content-length"), large.len().to_string());
     let whole = b.get(&path).await;
-    assert!(whole.url().as_str().starts_with(shared.s3.endpoint()));
+    assert!(whole.url().as_str().starts_with(&shared.s3.endpoint()));
     assert!(whole.bytes().await.unwrap() == large);
     let part = b
         .request(Method::GET, &path)
