@@ -395,7 +395,7 @@ fn handle(
         return Ok(root.into_fd());
     }
     let part = root.root()?.handle(&tree.path).map_err(failed)?;
-    Ok(mount::keep_part(part))
+    mount::keep_part(root.fd(), part).map_err(failed)
 }
 
 fn mounts(

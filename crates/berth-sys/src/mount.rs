@@ -11,6 +11,8 @@ use rustix::mount::{
 };
 use rustix::path::Arg;
 
+use crate::process;
+
 /// How mounts and unmounts travel between copies of a mount (mount_namespaces(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Propagation {
@@ -147,10 +149,33 @@ pub fn clone_handle(handle: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
     Ok(open_tree(handle, "", flags)?)
 }
 
-/// The same where `handle` is in a mount that nothing else keeps and that is about to go: a part of a
-/// detached one. Kernels before 6.15 cannot; what the handle stands for is then answered as it is.
-pub fn keep_part(handle: OwnedFd) -> OwnedFd {
-    clone_handle(&handle, false).unwrap_or(handle)
+/// A detached mount of a part of one that is about to go: of what `part` stands for in `whole`.
+///
+/// # Errors
+/// Of open_tree(2) and move_mount(2). `whole` is not to be mounted anywhere afterwards.
+pub fn keep_part(whole: impl AsFd, part: impl AsFd) -> io::Result<OwnedFd> {
+    match clone_handle(&part, false) {
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+            part_of_attached(whole.as_fd(), part.as_fd())
+        }
+        kept => kept,
+    }
+}
+
+/// Before Linux 6.15 the kernel copies parts of mounts only that are attached in the caller's mount namespace: in one that
+/// a thread has for as long.
+fn part_of_attached(whole: BorrowedFd<'_>, part: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let work = || {
+        process::unshare(process::NEW_MOUNT)?;
+        set_namespace_propagation(Propagation::Private)?;
+        attach_over_root(whole)?;
+        clone_handle(part, false)
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mounts".to_owned());
+        let ended = thread.spawn_scoped(scope, work)?.join();
+        ended.unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+    })
 }
 
 /// Puts a detached mount where `target` (a handle) stands.
@@ -169,6 +194,30 @@ pub fn attach_over_root(mount: impl AsFd) -> io::Result<()> {
 mod tests {
     use super::*;
     use rustix::fs::{Mode, OFlags, openat};
+
+    #[test]
+    fn a_part_of_a_mount_outlives_it() {
+        for keep in [
+            |whole: &OwnedFd, part: &OwnedFd| keep_part(whole, part),
+            // As on older kernels.
+            |whole: &OwnedFd, part: &OwnedFd| part_of_attached(whole.as_fd(), part.as_fd()),
+        ] {
+            let whole = new_mount("tmpfs", &[], NOSUID | NODEV).unwrap();
+            rustix::fs::mkdirat(&whole, "a", Mode::RWXU).unwrap();
+            rustix::fs::mkdirat(&whole, "a/b", Mode::RWXU).unwrap();
+            let part = openat(&whole, "a", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+            let kept = keep(&whole, &part).unwrap();
+            drop((whole, part));
+            let change = Attributes {
+                set: RDONLY,
+                ..Attributes::default()
+            };
+            set_attributes(&kept, true, &change).unwrap();
+            openat(&kept, "b", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+            let refused = rustix::fs::mkdirat(&kept, "c", Mode::RWXU);
+            assert_eq!(refused.unwrap_err(), rustix::io::Errno::ROFS);
+        }
+    }
 
     #[test]
     fn a_detached_mount_can_be_used_and_closed() {

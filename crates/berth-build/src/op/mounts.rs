@@ -241,7 +241,7 @@ fn bind(solver: &Solver, state: &State, mount: &Mount, prepared: &mut Prepared) 
                     format!("mount source {}: {e}", shown(&inside)),
                 )
             })?;
-            berth_sys::mount::keep_part(part)
+            berth_sys::mount::keep_part(&root, part).map_err(|e| failed("a mount", e))?
         }
     };
     let tree = StepTree {

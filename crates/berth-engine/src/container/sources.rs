@@ -79,10 +79,9 @@ pub(super) fn find(
                 let handle = match mount.subpath.as_str() {
                     "" => root,
                     path => {
-                        // It keeps the mount until the part of it has one of its own.
                         let root = root_of(root)?;
                         let part = below(&root, path, &mount.target)?;
-                        mount::keep_part(part)
+                        keep_part(&root, part, &mount.target)?
                     }
                 };
                 oci_mount(mount, &handles.add(handle))
@@ -90,6 +89,10 @@ pub(super) fn find(
         });
     }
     Ok((mounts, handles))
+}
+
+fn keep_part(root: &RootFd, part: OwnedFd, target: &str) -> Result<OwnedFd> {
+    mount::keep_part(root, part).map_err(|e| Error::io(format_args!("cannot mount {target}"), e))
 }
 
 /// What an image shows, as it is seen by these users.
@@ -123,10 +126,9 @@ pub(super) fn handle(
             return Ok(match mount.subpath.as_str() {
                 "" => Source::Mount(root),
                 path => {
-                    // It keeps the mount until the part of it has one of its own.
                     let root = root_of(root)?;
                     let part = below(&root, path, &mount.target)?;
-                    Source::Mount(mount::keep_part(part))
+                    Source::Mount(keep_part(&root, part, &mount.target)?)
                 }
             });
         }
