@@ -294,7 +294,9 @@ fn start_in(directory: &Directory) -> Result<()> {
         let pid = Some(saved.pid);
         let state = hooks::state(&saved.spec, &saved.id, Status::Running, pid, &saved.bundle);
         if let Err(error) = hooks::run("poststart", &all.poststart, &state) {
-            super::note("warning", &error.to_string());
+            // runtime.md, "Lifecycle": the container is stopped. It may have ended by itself.
+            let _ = berth_sys::process::send_signal(pidfd.as_fd(), 9);
+            return Err(error);
         }
     }
     Ok(())

@@ -35,7 +35,12 @@ impl SchedulingPlan {
 
     /// With root's rights, in the container's cgroup.
     pub fn apply(&self) -> Result<()> {
-        set_cpus(self.last.as_ref())?;
+        match (&self.initial, &self.last) {
+            // Where whoever starts it may run says nothing about the container: its cgroup does. A
+            // machine that refuses has its reasons.
+            (None, None) => drop(sched_setaffinity(None, &all_cpus())),
+            (_, last) => set_cpus(last.as_ref())?,
+        }
         if let Some(attributes) = &self.attributes {
             scheduling::set_attributes(attributes)
                 .context(|| "error setting scheduler".to_owned())?;
@@ -46,6 +51,14 @@ impl SchedulingPlan {
         }
         Ok(())
     }
+}
+
+fn all_cpus() -> CpuSet {
+    let mut all = CpuSet::new();
+    for cpu in 0..CpuSet::MAX_CPU {
+        all.set(cpu);
+    }
+    all
 }
 
 fn set_cpus(cpus: Option<&CpuSet>) -> Result<()> {

@@ -681,3 +681,38 @@ pub fn a_frozen_cgroup_is_refused(_: &Launcher) {
     std::fs::write(freezer.join("freezer.state"), "THAWED").unwrap();
     std::fs::remove_dir(freezer).unwrap();
 }
+
+pub fn it_runs_where_its_cgroup_lets_it(_: &Launcher) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let place = Place::new("exec sleep 1000");
+    create(&place, &[]);
+    place.good(&["start", "c1"]);
+    let whole = sched_getaffinity(None).unwrap();
+    let first = (0..CpuSet::MAX_CPU).find(|cpu| whole.is_set(*cpu)).unwrap();
+    let mut narrow = CpuSet::new();
+    narrow.set(first);
+    sched_setaffinity(None, &narrow).unwrap();
+    let seen = place.good(&["exec", "c1", "grep", "-c", "^processor", "/proc/cpuinfo"]);
+    let allowed = place.good(&["exec", "c1", "nproc"]);
+    sched_setaffinity(None, &whole).unwrap();
+    assert_eq!(seen, allowed);
+}
+
+pub fn a_failed_hook_after_the_start_ends_it(_: &Launcher) {
+    let mut bundle = Bundle::new("exec sleep 1000");
+    let hooks = bundle.spec().hooks.get_or_insert_default();
+    hooks.poststart.push(berth_spec::oci::runtime::Hook {
+        path: "/bin/false".into(),
+        ..berth_spec::oci::runtime::Hook::default()
+    });
+    let place = Place::with(bundle);
+    let refusal = place.bad(&["run", "c1"]);
+    assert!(
+        refusal.contains("error running poststart hook #0"),
+        "{refusal}"
+    );
+    assert_eq!(place.good(&["list", "-q"]), "");
+    create(&place, &[]);
+    assert!(place.bad(&["start", "c1"]).contains("poststart"));
+    place.await_status("stopped");
+}
