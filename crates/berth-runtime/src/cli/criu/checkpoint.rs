@@ -41,7 +41,7 @@ pub(in super::super) fn checkpoint(
         ));
     }
     let pre = given.on("pre-dump");
-    let mut options = Options::new(&given, &saved.spec, "dump.log")?;
+    let mut options = Options::new(&given, "dump.log")?;
     let parent = options::parent(&given, &options.images_path)?.map(str::to_owned);
     worker::version()?;
     check_features(&given)?;

@@ -14,8 +14,10 @@ use crate::error::{Context, Error, Result};
 
 /// `CLONE_NEWNET`: who made the network restores it.
 const NETWORK: u64 = 0x4000_0000;
-/// The annotation that names a file of criu's options, and the file where there is none.
-const CONFIG: (&str, &str) = ("org.criu.config", "/etc/criu/runc.conf");
+/// The machine's options for criu, as with runc. The annotation `org.criu.config`, by which runc takes
+/// another file, is not obeyed: engines copy annotations of images into documents, and criu runs what
+/// such a file says.
+const CONFIG: &str = "/etc/criu/runc.conf";
 
 /// What both were given, looked at; directories are open as long as criu works.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ pub(super) struct Options {
 
 impl Options {
     /// Makes and opens the directories, and begins the message; `log` is the name of criu's.
-    pub fn new(given: &Given, spec: &Spec, log: &str) -> Result<Self> {
+    pub fn new(given: &Given, log: &str) -> Result<Self> {
         let path = |name: &str| given.value(name).map(PathBuf::from);
         let images_path = path("image-path").unwrap_or_else(|| "checkpoint".into());
         let images = directory(&images_path)?;
@@ -54,14 +56,7 @@ impl Options {
         if let Some(work) = &work {
             message.number(17, number(work));
         }
-        // The document of the bundle's owner, not of an image: `criu` may be told by it.
-        let config = spec
-            .annotations
-            .get(CONFIG.0)
-            .map_or(CONFIG.1, String::as_str);
-        if !config.is_empty() {
-            message.text(51, config);
-        }
+        message.text(51, CONFIG);
         let log = work_path.as_ref().unwrap_or(&images_path).join(log);
         Ok(Self {
             _images: images,

@@ -134,7 +134,7 @@ impl Restored<'_> {
         sys::unshare(sys::NEW_MOUNT).context(|| "making a mount namespace".to_owned())?;
         mount::set_namespace_propagation(mount::Propagation::Slave)
             .context(|| "making the host's mounts slaves".to_owned())?;
-        let mut options = Options::new(self.given, &spec, "restore.log")?;
+        let mut options = Options::new(self.given, "restore.log")?;
         let streams = streams(&options.images_path)?;
         let root = self.place_root()?;
         let message = &mut options.message;
