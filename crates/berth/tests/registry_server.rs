@@ -3,6 +3,8 @@
 use std::process::Command;
 
 use testkit::engine::{Engine, ran};
+use testkit::postgres::Postgres;
+use testkit::s3::{BUCKET, KEY, S3};
 use testkit::served::Served;
 
 const BERTH: &str = env!("CARGO_BIN_EXE_berth");
@@ -224,4 +226,43 @@ fn what_was_acknowledged_survives_every_kill() {
             }
         }
     });
+}
+
+#[test]
+fn what_is_pushed_to_one_replica_is_pulled_from_another() {
+    let (Some(postgres), Some(s3)) = (Postgres::start(), S3::start()) else {
+        return;
+    };
+    let config = format!(
+        r#"{{"postgres": {{"url": "{}"}},
+            "s3": {{"endpoint": "{}", "bucket": "{BUCKET}", "access-key": "{KEY}", "secret-key": "{KEY}"}}}}"#,
+        postgres.database("registry"),
+        s3.endpoint()
+    );
+    let replica = || {
+        Served::start_with(BERTH, &["--config", "{dir}/config"], |dir| {
+            std::fs::write(dir.join("config"), &config).expect("a file");
+        })
+    };
+    let (mut one, two) = (replica(), replica());
+    let engine = Engine::start(BERTH);
+    let name = |registry: &Served| format!("{}/team/box:v1", registry.host());
+    engine.ok(&["tag", "busybox", &name(&one)]);
+    engine.ok(&["push", &name(&one)]);
+    one.kill();
+    // The layer is larger than a MiB: the client is sent to the store for it.
+    let other = Engine::start_empty(BERTH, &[]);
+    other.ok(&["pull", &name(&two)]);
+    assert_eq!(
+        other.ok(&["run", "--rm", &name(&two), "echo", "travelled"]),
+        "travelled"
+    );
+    // Docker's client and its digests agree with that.
+    if engine.docker_ok(&["tag", "busybox", &name(&two)]).is_some() {
+        let pushed = engine.docker_ok(&["push", &name(&two)]);
+        assert!(pushed.is_some_and(|said| said.contains("Layer already exists")));
+    }
+    one.launch();
+    other.ok(&["pull", &name(&one)]);
+    assert_eq!(one.terminate(), Some(0));
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,11 +13,22 @@ use rustix::process::{Pid, Signal, kill_process};
 pub struct Postgres {
     child: Child,
     dir: tempfile::TempDir,
+    port: u16,
 }
 
 impl Postgres {
     /// Starts one, or says why not.
     pub fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    /// Starts one that is reached by TCP as well, with this certificate and its key (PEM), by whoever
+    /// knows that `berth`'s password is `secret`.
+    pub fn start_encrypted(certificate: &str, key: &str) -> Option<Self> {
+        Self::start_with(Some((certificate, key)))
+    }
+
+    fn start_with(tls: Option<(&str, &str)>) -> Option<Self> {
         let Some(bin) = programs() else {
             crate::skipped("postgresql is missing: run scripts/prepare test");
             return None;
@@ -30,31 +41,26 @@ impl Postgres {
         let user = owner();
         chown(dir.path(), Some(user), Some(user)).expect("the directory's owner");
         let data = dir.path().join("data");
-        let made = Command::new(bin.join("initdb"))
-            .args([
-                "--no-sync",
-                "--auth=trust",
-                "--username=berth",
-                "--encoding=UTF8",
-            ])
-            .args(["--locale=C", "-D"])
-            .arg(&data)
-            .current_dir(dir.path())
-            .uid(user)
-            .gid(user)
-            .output()
-            .expect("initdb");
-        assert!(
-            made.status.success(),
-            "initdb: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        let mut child = Command::new(bin.join("postgres"))
+        make_cluster(&bin, dir.path(), &data, user);
+        let port = tls.map_or(5432, |_| crate::http::free_port());
+        let mut server = Command::new(bin.join("postgres"));
+        if let Some((certificate, key)) = tls {
+            for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+                let path = data.join(name);
+                fs::write(&path, text).expect("a file");
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
+                chown(&path, Some(user), Some(user)).expect("its owner");
+            }
+            server.args(["-c", "listen_addresses=127.0.0.1", "-c", "ssl=on"]);
+        } else {
+            server.args(["-c", "listen_addresses="]);
+        }
+        let mut child = server
             .arg("-D")
             .arg(&data)
             .arg("-k")
             .arg(dir.path())
-            .args(["-c", "listen_addresses=", "-c", "fsync=off"])
+            .args(["-c", "fsync=off", "-p", &port.to_string()])
             .current_dir(dir.path())
             .uid(user)
             .gid(user)
@@ -70,16 +76,22 @@ impl Postgres {
         assert!(ready, "postgres ended at once: {:?}", child.wait());
         // It must not wait for somebody to read what else it says.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Some(Self { child, dir })
+        Some(Self { child, dir, port })
     }
 
     /// Makes the database `name`; its address, as a registry is told.
     pub fn database(&self, name: &str) -> String {
         self.run("postgres", &format!("CREATE DATABASE {name}"));
         format!(
-            "postgres:///{name}?user=berth&host={}",
+            "postgres:///{name}?user=berth&port={}&host={}",
+            self.port,
             self.dir.path().display()
         )
+    }
+
+    /// `127.0.0.1:port`, where it is reached by TCP.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Runs SQL in the database `name`; what it prints, a row a line, columns apart by `|`.
@@ -87,7 +99,8 @@ impl Postgres {
         let output = Command::new("psql")
             .args(["-h"])
             .arg(self.dir.path())
-            .args(["-U", "berth", "-d", name, "-At", "-c", sql])
+            .args(["-p", &self.port.to_string(), "-U", "berth", "-d", name])
+            .args(["-At", "-c", sql])
             .output()
             .expect("psql");
         assert!(
@@ -105,6 +118,31 @@ impl Drop for Postgres {
         let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
         let _ = self.child.wait();
     }
+}
+
+fn make_cluster(bin: &Path, dir: &Path, data: &Path, user: u32) {
+    let password = dir.join("password");
+    fs::write(&password, "secret\n").expect("a password");
+    let made = Command::new(bin.join("initdb"))
+        .args([
+            "--no-sync",
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
+        ])
+        .args(["--username=berth", "--encoding=UTF8", "--locale=C"])
+        .arg(format!("--pwfile={}", password.display()))
+        .arg("-D")
+        .arg(data)
+        .current_dir(dir)
+        .uid(user)
+        .gid(user)
+        .output()
+        .expect("initdb");
+    assert!(
+        made.status.success(),
+        "initdb: {}",
+        String::from_utf8_lossy(&made.stderr)
+    );
 }
 
 /// Where `initdb` and `postgres` are: Debian keeps them apart, by version.

@@ -1,5 +1,6 @@
 //! Replicas: blobs in a real S3-compatible server, the record in a real PostgreSQL.
 
+use berth_distribution::server::{Registry, Settings};
 use berth_store::hash::sha256;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -278,4 +279,56 @@ async fn a_token_of_one_replica_is_good_at_the_other() {
     let answer = a.request(Method::POST, "/v2/app/blobs/uploads/");
     let answer = answer.bearer_auth(token).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::ACCEPTED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_reached_by_tls_with_a_password() {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = made.signing_key.serialize_pem();
+    let Some(postgres) = Postgres::start_encrypted(&made.cert.pem(), &key) else {
+        return;
+    };
+    let Some(s3) = S3::start() else {
+        return;
+    };
+    postgres.database("registry");
+    let dir = tempfile::tempdir().unwrap();
+    let (ca, password) = (dir.path().join("ca.pem"), dir.path().join("password"));
+    std::fs::write(&ca, made.cert.pem()).unwrap();
+    std::fs::write(&password, "secret\n").unwrap();
+    let url = format!(
+        "postgres://berth@{}/registry?sslmode=require",
+        postgres.host()
+    );
+    let with = |postgres: Value| {
+        json!({
+            "postgres": postgres,
+            "s3": {"endpoint": s3.endpoint(), "bucket": BUCKET, "access-key": KEY, "secret-key": KEY},
+        })
+    };
+    let good = json!({"url": url, "password-file": password, "ca": ca});
+    let server = Server::start(with(good)).await;
+    server.image("app", "v1", "content").await;
+    let encrypted = "SELECT count(*) > 0 FROM pg_stat_ssl s JOIN pg_stat_activity USING (pid)
+        WHERE ssl AND datname = 'registry'";
+    assert_eq!(postgres.run("registry", encrypted), "t");
+    // Neither an unknown authority nor a wrong password gets as far, and each is named.
+    let wrong = dir.path().join("wrong");
+    std::fs::write(&wrong, "Secret").unwrap();
+    for (settings, why) in [
+        (
+            json!({"url": url, "password-file": password}),
+            "certificate",
+        ),
+        (
+            json!({"url": url, "password-file": wrong, "ca": ca}),
+            "password authentication failed",
+        ),
+    ] {
+        let mut settings = Settings::parse(with(settings).to_string().as_bytes()).unwrap();
+        settings.root = dir.path().join("root");
+        settings.address = "127.0.0.1:0".into();
+        let error = Registry::open(settings).await.err().unwrap().to_string();
+        assert!(error.contains(why), "{error}");
+    }
 }

@@ -116,6 +116,10 @@ impl Postgres {
             freed: Condvar::new(),
             most: settings.connections.max(2),
         };
+        // By itself: whoever starts a registry must see what is wrong.
+        record
+            .with(|_| Ok::<_, Error>(()))
+            .map_err(|e| unusable(e.to_string()))?;
         record.migrate()?;
         Ok(record)
     }
