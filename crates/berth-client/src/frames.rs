@@ -2,84 +2,97 @@
 
 use std::io;
 
-use berth_spec::docker::stream::FRAME_HEADER;
-use berth_spec::docker::{Frame, StreamKind};
+use berth_spec::docker::StreamKind;
+use berth_spec::docker::stream::{FrameSplitter, NoFrame};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Longest message of the engine itself inside a stream, in bytes.
-const MAX_SYSTEM_ERROR: u32 = 1 << 20;
+const MAX_SYSTEM_ERROR: usize = 1 << 20;
+/// Bytes that are read at once.
+const BLOCK: usize = 64 << 10;
 
 /// Copies each frame to where it belongs, until the end. A frame of the engine itself is an
-/// error with its text.
+/// error with its text. What has come at once is written at once.
 pub async fn demultiplex<R, O, E>(source: &mut R, stdout: &mut O, stderr: &mut E) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     O: AsyncWrite + Unpin,
     E: AsyncWrite + Unpin,
 {
-    let mut buffer = vec![0; 32 << 10];
+    let mut block = vec![0; BLOCK];
+    let mut frames = FrameSplitter::default();
+    let (mut gathered, mut words) = (Gathered::default(), Vec::new());
     loop {
-        let mut header = [0; FRAME_HEADER];
-        if !fill(source, &mut header).await? {
+        let n = source.read(&mut block).await?;
+        let mut bytes = &block[..n];
+        let no_frame = |NoFrame(b)| io::Error::other(format!("Unrecognized input header: {b}"));
+        while let Some((kind, content)) = frames.next(&mut bytes).map_err(no_frame)? {
+            if kind == StreamKind::SystemError {
+                let room = MAX_SYSTEM_ERROR - words.len();
+                words.extend_from_slice(&content[..room.min(content.len())]);
+                if frames.whole() || words.len() == MAX_SYSTEM_ERROR {
+                    gathered.write(stdout, stderr).await?;
+                    return Err(said(&words));
+                }
+                continue;
+            }
+            let to_stderr = kind == StreamKind::Stderr;
+            if to_stderr != gathered.to_stderr {
+                gathered.write(stdout, stderr).await?;
+                gathered.to_stderr = to_stderr;
+            }
+            gathered.content.extend_from_slice(content);
+        }
+        gathered.write(stdout, stderr).await?;
+        if n == 0 {
+            return match words.is_empty() {
+                true => Ok(()),
+                false => Err(said(&words)),
+            };
+        }
+    }
+}
+
+/// The error that the engine's own words are.
+fn said(words: &[u8]) -> io::Error {
+    io::Error::other(format!(
+        "error from daemon in stream: {}",
+        String::from_utf8_lossy(words)
+    ))
+}
+
+/// Content for one of the two that is not written yet.
+#[derive(Default)]
+struct Gathered {
+    to_stderr: bool,
+    content: Vec<u8>,
+}
+
+impl Gathered {
+    async fn write<O, E>(&mut self, stdout: &mut O, stderr: &mut E) -> io::Result<()>
+    where
+        O: AsyncWrite + Unpin,
+        E: AsyncWrite + Unpin,
+    {
+        if self.content.is_empty() {
             return Ok(());
         }
-        let frame = Frame::decode(header)
-            .ok_or_else(|| io::Error::other(format!("Unrecognized input header: {}", header[0])))?;
-        match frame.kind {
-            StreamKind::Stdin | StreamKind::Stdout => {
-                copy(source, frame.length, &mut buffer, stdout).await?;
-            }
-            StreamKind::Stderr => copy(source, frame.length, &mut buffer, stderr).await?,
-            StreamKind::SystemError => {
-                let mut text = vec![0; frame.length.min(MAX_SYSTEM_ERROR) as usize];
-                source.read_exact(&mut text).await?;
-                return Err(io::Error::other(format!(
-                    "error from daemon in stream: {}",
-                    String::from_utf8_lossy(&text)
-                )));
-            }
+        if self.to_stderr {
+            stderr.write_all(&self.content).await?;
+            stderr.flush().await?;
+        } else {
+            stdout.write_all(&self.content).await?;
+            stdout.flush().await?;
         }
+        self.content.clear();
+        Ok(())
     }
-}
-
-/// Reads a header; `false` where the stream ends before or inside it.
-async fn fill<R: AsyncRead + Unpin>(source: &mut R, header: &mut [u8]) -> io::Result<bool> {
-    let mut filled = 0;
-    while filled < header.len() {
-        match source.read(&mut header[filled..]).await? {
-            0 => return Ok(false),
-            n => filled += n,
-        }
-    }
-    Ok(true)
-}
-
-async fn copy<R, W>(
-    source: &mut R,
-    length: u32,
-    buffer: &mut [u8],
-    target: &mut W,
-) -> io::Result<()>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let mut left = length as usize;
-    while left > 0 {
-        let room = left.min(buffer.len());
-        match source.read(&mut buffer[..room]).await? {
-            0 => return Ok(()),
-            n => {
-                target.write_all(&buffer[..n]).await?;
-                left -= n;
-            }
-        }
-    }
-    target.flush().await
 }
 
 #[cfg(test)]
 mod tests {
+    use berth_spec::docker::Frame;
+
     use super::*;
 
     fn frame(kind: StreamKind, text: &str) -> Vec<u8> {
@@ -103,6 +116,12 @@ mod tests {
             .await
             .unwrap();
         assert_eq!((&out[..], &err[..]), (&b"outmore"[..], &b"err"[..]));
+        // Cut off within a frame: what came is there.
+        let mut out = Vec::new();
+        demultiplex(&mut &bytes[..9], &mut out, &mut Vec::new())
+            .await
+            .unwrap();
+        assert_eq!(out, b"o");
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ mod hooks;
 mod init;
 mod kernel;
 pub mod launcher;
+pub mod log_line;
 mod process;
 pub mod seccomp;
 mod seccomp_filter;

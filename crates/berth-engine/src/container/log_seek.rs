@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::log_line::{LINE_MAX, LogLine};
+use berth_runtime::log_line::{LINE_MAX, LogLine};
 
 /// Bytes below which reading on is as quick as another jump.
 const NEAR: u64 = 256 << 10;

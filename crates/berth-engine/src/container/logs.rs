@@ -9,18 +9,18 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use berth_runtime::log_line::{LINE_MAX, LogLine, Wanted};
 use bytes::Bytes;
 use rustix::fs::inotify;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::log_line::{LINE_MAX, LogLine};
 use super::record::Container;
 use super::{log_driver, log_file, log_seek};
 use crate::crossing::blocking;
@@ -28,9 +28,9 @@ use crate::readiness::readable;
 use crate::{ByteStream, Engine, Error, Result};
 
 /// Pieces that a slow reader may be behind.
-const QUEUE: usize = 16;
-/// Bytes of a piece, about.
-const PIECE: usize = 32 << 10;
+const QUEUE: usize = 8;
+/// Bytes of the files that are read at once; what is sent of them is about as much.
+const BLOCK: usize = 64 << 10;
 /// Rotated files that are looked for.
 const FILES_MAX: u32 = 1000;
 
@@ -51,6 +51,20 @@ pub struct LogOptions {
     pub details: bool,
     /// The last so many lines; all where absent.
     pub tail: Option<usize>,
+}
+
+impl LogOptions {
+    fn wanted(&self, raw: bool) -> Wanted {
+        Wanted {
+            stdout: self.stdout,
+            stderr: self.stderr,
+            since: self.since,
+            until: self.until,
+            timestamps: self.timestamps,
+            details: self.details,
+            raw,
+        }
+    }
 }
 
 /// A container's output.
@@ -88,8 +102,8 @@ pub(super) async fn read(
     let (sender, receiver) = mpsc::channel(QUEUE);
     let mut reader = LogReader {
         path,
+        wanted: options.wanted(tty),
         options,
-        tty,
         sender,
         file: None,
         partial: Vec::new(),
@@ -130,7 +144,7 @@ fn failed(error: io::Error) -> Error {
 struct LogReader {
     path: PathBuf,
     options: LogOptions,
-    tty: bool,
+    wanted: Wanted,
     sender: mpsc::Sender<io::Result<Bytes>>,
     /// The current file, at the place up to which it has been read.
     file: Option<File>,
@@ -144,7 +158,7 @@ impl LogReader {
         let mut files = open_files(&self.path)?;
         match self.options.tail {
             Some(0) => {}
-            Some(lines) => seek_tail(&mut files, lines, &self.options)?,
+            Some(lines) => seek_tail(&mut files, lines, &self.wanted)?,
             None => {
                 if let Some(since) = self.options.since {
                     log_seek::to_time(&mut files, since)?;
@@ -170,51 +184,38 @@ impl LogReader {
 
     /// Sends the rest of a file. What is no whole line is kept for later in the current file.
     fn pass(&mut self, file: File, current: bool) -> io::Result<File> {
-        let mut reader = BufReader::with_capacity(PIECE, file);
-        let mut piece = Vec::with_capacity(PIECE);
         loop {
-            let n = (&mut reader)
-                .take(LINE_MAX as u64)
-                .read_until(b'\n', &mut self.partial)?;
-            if n == 0 {
+            self.partial.reserve(BLOCK);
+            let room = rustix::buffer::spare_capacity(&mut self.partial);
+            match rustix::io::read(&file, room) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let mut piece = Vec::with_capacity(self.partial.len());
+            let passed = self.wanted.pass(&self.partial, &mut piece);
+            self.partial.drain(..passed.used);
+            if !piece.is_empty() {
+                // An error: the reader left.
+                self.sender
+                    .blocking_send(Ok(Bytes::from(piece)))
+                    .map_err(|_| io::ErrorKind::BrokenPipe)?;
+            }
+            if passed.over || self.partial.len() >= LINE_MAX {
+                self.partial.clear();
+            }
+            if passed.over {
                 break;
             }
-            if self.partial.last() != Some(&b'\n') && self.partial.len() < LINE_MAX {
-                // The end of the file within a line.
-                if !current {
-                    self.partial.clear();
-                }
-                continue;
-            }
-            let mut over = false;
-            if let Some(line) = LogLine::parse(&self.partial) {
-                over = line.late(&self.options);
-                if !over && line.wanted(&self.options) {
-                    line.encode(&self.options, self.tty, &mut piece);
-                }
-            }
+        }
+        // The end of the file within a line.
+        if !current {
             self.partial.clear();
-            if over {
-                break;
-            }
-            if piece.len() >= PIECE {
-                self.send(&mut piece)?;
-            }
         }
-        self.send(&mut piece)?;
-        Ok(reader.into_inner())
-    }
-
-    fn send(&self, piece: &mut Vec<u8>) -> io::Result<()> {
-        if piece.is_empty() {
-            return Ok(());
-        }
-        let next = Vec::with_capacity(PIECE + PIECE / 4);
-        let bytes = Bytes::from(std::mem::replace(piece, next));
-        // The reader left.
-        self.sender
-            .blocking_send(Ok(bytes))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+        // Who follows may wait long, with a beginning of a line at most.
+        self.partial.shrink_to_fit();
+        Ok(file)
     }
 
     /// Sends what has been written since, also to files that came after this one. Blocks.
@@ -274,11 +275,11 @@ fn open_files(path: &Path) -> io::Result<VecDeque<File>> {
 }
 
 /// Leaves of the files what comes after the last `lines` wanted lines, found from the end backwards.
-fn seek_tail(files: &mut VecDeque<File>, lines: usize, options: &LogOptions) -> io::Result<()> {
+fn seek_tail(files: &mut VecDeque<File>, lines: usize, asked: &Wanted) -> io::Result<()> {
     let mut wanted = lines;
     let mut kept = VecDeque::new();
     while let Some(mut file) = files.pop_back() {
-        let (start, found) = tail_start(&mut file, wanted, options)?;
+        let (start, found) = tail_start(&mut file, wanted, asked)?;
         file.seek(SeekFrom::Start(start))?;
         kept.push_front(file);
         wanted -= found;
@@ -291,16 +292,16 @@ fn seek_tail(files: &mut VecDeque<File>, lines: usize, options: &LogOptions) -> 
 }
 
 /// Where the last `lines` wanted lines of a file begin, and how many there are.
-fn tail_start(file: &mut File, lines: usize, options: &LogOptions) -> io::Result<(u64, usize)> {
+fn tail_start(file: &mut File, lines: usize, asked: &Wanted) -> io::Result<(u64, usize)> {
     let mut end = file.seek(SeekFrom::End(0))?;
     // Bytes from `end` on that belong to a line whose beginning is not found yet.
     let mut pending: Vec<u8> = Vec::new();
     let mut found = 0;
     let count =
-        |line: &[u8]| LogLine::parse(line).is_some_and(|l| l.wanted(options) && !l.late(options));
+        |line: &[u8]| LogLine::parse(line).is_some_and(|l| l.wanted(asked) && !l.late(asked));
     while end > 0 {
-        let start = end.saturating_sub(PIECE as u64);
-        let mut chunk = vec![0; usize::try_from(end - start).unwrap_or(PIECE)];
+        let start = end.saturating_sub(BLOCK as u64);
+        let mut chunk = vec![0; usize::try_from(end - start).unwrap_or(BLOCK)];
         file.seek(SeekFrom::Start(start))?;
         file.read_exact(&mut chunk)?;
         chunk.extend_from_slice(&pending);
@@ -419,8 +420,8 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(10_000);
         let mut reader = LogReader {
             path: path.to_owned(),
+            wanted: options.wanted(true),
             options,
-            tty: true,
             sender,
             file: None,
             partial: Vec::new(),

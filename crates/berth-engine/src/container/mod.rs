@@ -20,7 +20,6 @@ pub(crate) mod launch;
 mod list;
 pub(crate) mod log_driver;
 pub(crate) mod log_file;
-mod log_line;
 mod log_seek;
 mod logs;
 mod mount_namespace;

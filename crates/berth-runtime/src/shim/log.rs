@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use rustix::event::PollFlags;
 
 use super::forward::{Forwarder, Line};
+use crate::log_line::newline;
 use crate::task::{ForwardSpec, LogSpec};
 
 /// Bytes of one entry's text.
@@ -300,19 +301,6 @@ fn open(path: &Path) -> io::Result<File> {
         .create(true)
         .mode(0o640)
         .open(path)
-}
-
-/// Where the first line ends. Looks at whole blocks first, which compilers turn into vectors.
-fn newline(bytes: &[u8]) -> Option<usize> {
-    let mut start = 0;
-    for block in bytes.chunks_exact(32) {
-        if block.iter().fold(false, |found, b| found | (*b == b'\n')) {
-            break;
-        }
-        start += block.len();
-    }
-    let at = bytes[start..].iter().position(|b| *b == b'\n')?;
-    Some(start + at)
 }
 
 /// Whether a byte stands for itself in a JSON string.

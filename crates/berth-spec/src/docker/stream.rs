@@ -179,3 +179,90 @@ impl Frame {
         Some(Frame { kind, length })
     }
 }
+
+/// Takes framed output apart, in whatever pieces it arrives.
+#[derive(Debug, Default)]
+pub struct FrameSplitter {
+    header: [u8; FRAME_HEADER],
+    /// Bytes of the header that are here.
+    filled: usize,
+    /// The frame that is under way, with the bytes still to come.
+    frame: Option<Frame>,
+}
+
+/// The first byte of a header that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoFrame(pub u8);
+
+impl FrameSplitter {
+    /// The next content in `bytes`, which goes on behind it; nothing once all has been taken in. A content that
+    /// `bytes` cut off goes on in the next ones.
+    ///
+    /// # Errors
+    /// Where a header is none.
+    pub fn next<'b>(
+        &mut self,
+        bytes: &mut &'b [u8],
+    ) -> Result<Option<(StreamKind, &'b [u8])>, NoFrame> {
+        loop {
+            if let Some(frame) = self.frame.as_mut().filter(|f| f.length > 0) {
+                let take = bytes.len().min(frame.length as usize);
+                let (content, rest) = bytes.split_at(take);
+                *bytes = rest;
+                // No more than the length it is taken from.
+                frame.length -= take as u32;
+                return Ok((take > 0).then_some((frame.kind, content)));
+            }
+            let take = bytes.len().min(FRAME_HEADER - self.filled);
+            let (header, rest) = bytes.split_at(take);
+            self.header[self.filled..self.filled + take].copy_from_slice(header);
+            self.filled += take;
+            *bytes = rest;
+            if self.filled < FRAME_HEADER {
+                return Ok(None);
+            }
+            self.filled = 0;
+            self.frame = Some(Frame::decode(self.header).ok_or(NoFrame(self.header[0]))?);
+        }
+    }
+
+    /// Whether the frame that is under way has come to its end.
+    pub fn whole(&self) -> bool {
+        self.filled == 0 && self.frame.is_none_or(|f| f.length == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_split_whatever_pieces_they_come_in() {
+        let mut all = Vec::new();
+        for (kind, text) in [
+            (StreamKind::Stdout, "one"),
+            (StreamKind::Stdout, ""),
+            (StreamKind::Stderr, "two and more"),
+        ] {
+            let length = text.len() as u32;
+            all.extend_from_slice(&Frame { kind, length }.encode());
+            all.extend_from_slice(text.as_bytes());
+        }
+        for size in [1, 3, 8, 11, all.len()] {
+            let (mut splitter, mut out, mut err) = (FrameSplitter::default(), vec![], vec![]);
+            for mut piece in all.chunks(size) {
+                while let Some((kind, content)) = splitter.next(&mut piece).unwrap() {
+                    match kind {
+                        StreamKind::Stderr => err.extend_from_slice(content),
+                        _ => out.extend_from_slice(content),
+                    }
+                }
+                assert!(piece.is_empty());
+            }
+            assert!(splitter.whole());
+            assert_eq!((&out[..], &err[..]), (&b"one"[..], &b"two and more"[..]));
+        }
+        let mut none = &b"HTTP/1.1 400"[..];
+        assert_eq!(FrameSplitter::default().next(&mut none), Err(NoFrame(b'H')));
+    }
+}
