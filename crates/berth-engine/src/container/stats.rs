@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_runtime::cgroup;
+use berth_runtime::cgroup::{self, Cgroup};
 use berth_spec::docker::ZERO_TIME;
 use berth_spec::docker::stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats,
@@ -42,20 +42,27 @@ pub async fn stats(engine: &Engine, id: &str, options: StatsOptions) -> Result<S
     let engine = engine.clone();
     tokio::spawn(async move {
         let mut previous: Option<Stats> = None;
+        let mut group = None;
         loop {
-            let Ok(mut sample) = take(&engine, &container).await else {
+            // A rate needs two samples: the first is kept back where only one is asked for, and only times are read for it.
+            let hold = previous.is_none()
+                && !options.stream
+                && !options.one_shot
+                && container.status().alive();
+            let Ok(mut sample) = take(&engine, &container, &mut group, hold).await else {
                 return;
             };
-            let first = previous.is_none();
             if let Some(previous) = &previous {
                 sample.precpu_stats = previous.cpu_stats.clone();
                 sample.preread.clone_from(&previous.read);
             }
-            previous = Some(sample.clone());
-            // A rate needs two samples: the first is kept back where only one is asked for.
-            let hold = first && !options.stream && !options.one_shot && container.status().alive();
-            if !hold && (sender.send(sample).await.is_err() || !options.stream) {
-                return;
+            if hold {
+                previous = Some(sample);
+            } else {
+                previous = options.stream.then(|| sample.clone());
+                if sender.send(sample).await.is_err() || !options.stream {
+                    return;
+                }
             }
             if container.pulse.borrow().removed {
                 return;
@@ -70,8 +77,13 @@ pub async fn stats(engine: &Engine, id: &str, options: StatsOptions) -> Result<S
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 
-/// One sample; all zero for a container that does not run.
-async fn take(engine: &Engine, container: &Arc<Container>) -> Result<Stats> {
+/// One sample, or of the processors only; all zero for a container that does not run.
+async fn take(
+    engine: &Engine,
+    container: &Arc<Container>,
+    group: &mut Option<(i32, Arc<Cgroup>)>,
+    times_only: bool,
+) -> Result<Stats> {
     let mut sample = Stats {
         name: format!("/{}", container.name()),
         id: container.id.clone(),
@@ -82,13 +94,26 @@ async fn take(engine: &Engine, container: &Arc<Container>) -> Result<Stats> {
     let Ok(task) = container.task() else {
         return Ok(sample);
     };
+    let pid = task.pid();
+    // Kept from one sample to the next: a cgroup is a dozen directories. Another run has another one.
+    let known = group.take().filter(|(of, _)| *of == pid);
     let path = container.read(|r| engine.cgroup_path(r));
     let own_network = container.read(|r| r.sandbox.is_some());
     let (cgroups, cpus) = (engine.0.cgroups.clone(), engine.0.defaults.machine.cpus);
-    blocking(move || {
-        let group = cgroups
-            .open(&path)
-            .map_err(|e| Error::internal(e.to_string()))?;
+    let (sample, opened) = blocking(move || {
+        let group = match known {
+            Some((_, group)) => group,
+            None => Arc::new(
+                cgroups
+                    .open(&path)
+                    .map_err(|e| Error::internal(e.to_string()))?,
+            ),
+        };
+        if times_only {
+            sample.read = time::text(Some(Timestamp::now()));
+            sample.cpu_stats = cpu(&group.cpu_stats(), cpus);
+            return Ok((sample, group));
+        }
         let read = group.stats();
         sample.read = time::text(Some(Timestamp::now()));
         sample.cpu_stats = cpu(&read.cpu, cpus);
@@ -99,11 +124,13 @@ async fn take(engine: &Engine, container: &Arc<Container>) -> Result<Stats> {
         };
         sample.blkio_stats = blkio(&read.blkio);
         if own_network {
-            sample.networks = Some(networks(task.pid()));
+            sample.networks = Some(networks(pid));
         }
-        Ok::<_, Error>(sample)
+        Ok::<_, Error>((sample, group))
     })
-    .await
+    .await?;
+    *group = Some((pid, opened));
+    Ok(sample)
 }
 
 fn cpu(cpu: &cgroup::CpuStats, cpus: u32) -> CpuStats {

@@ -1,7 +1,7 @@
 //! One directory of a cgroup file system, held open; every file is reached through it.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -9,8 +9,10 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use super::{Error, Result};
 
-/// Bytes read of one file at most.
-const READ_MAX: u64 = 4 << 20;
+/// Bytes read of one file at most, about.
+const READ_MAX: usize = 4 << 20;
+/// Bytes that are read at once.
+const PAGE: usize = 4 << 10;
 /// Cgroups that may stand below one container's.
 const SUBTREE_MAX: usize = 65_536;
 /// How long `rmdir` is tried while the kernel still lets go of dead processes.
@@ -125,9 +127,17 @@ impl Dir {
 
     fn read_raw(&self, file: &str) -> io::Result<String> {
         let fd = self.open_at(file, OFlags::RDONLY)?;
-        let mut text = String::new();
-        File::from(fd).take(READ_MAX).read_to_string(&mut text)?;
-        Ok(text)
+        let mut text = Vec::new();
+        while text.len() < READ_MAX {
+            // Most files are shorter: one read for the text, one for its end.
+            text.reserve(PAGE);
+            match rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut text)) {
+                Ok(0) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        String::from_utf8(text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
     }
 
     /// The text of a file that this kernel may not have.

@@ -532,6 +532,15 @@ impl Cgroup {
         }
     }
 
+    /// What it has used of the processors so far: a part of [`stats`](Self::stats), read by itself.
+    pub fn cpu_stats(&self) -> CpuStats {
+        match (&self.v1, &self.v2) {
+            (Some(v1), _) => v1.cpu_stats(),
+            (None, Some(v2)) => v2.cpu_stats(),
+            (None, None) => CpuStats::default(),
+        }
+    }
+
     /// How many processes the kernel has killed here for want of memory.
     pub fn oom_kills(&self) -> u64 {
         let v1 = self.v1.as_ref().and_then(v1::Group::oom_kills);

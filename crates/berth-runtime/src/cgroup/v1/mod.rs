@@ -352,6 +352,10 @@ impl Group {
         stats::read(|controller| self.dir(controller))
     }
 
+    pub(super) fn cpu_stats(&self) -> super::CpuStats {
+        stats::cpu(self.dir("cpuacct"), self.dir("cpu"))
+    }
+
     /// Removes the cgroup from every tree; goes on past a failure and returns the first.
     pub(super) fn remove(&self) -> Result<()> {
         let mut result = Ok(());

@@ -20,7 +20,7 @@ pub(super) fn read<'a>(dir: impl Fn(&str) -> Option<&'a Dir>) -> Stats {
     }
 }
 
-fn cpu(account: Option<&Dir>, cpu: Option<&Dir>) -> CpuStats {
+pub(super) fn cpu(account: Option<&Dir>, cpu: Option<&Dir>) -> CpuStats {
     let mut stats = CpuStats::default();
     if let Some(dir) = account {
         stats.total = dir.number("cpuacct.usage").unwrap_or(0);

@@ -290,6 +290,10 @@ impl Group {
         stats::read(&self.dir)
     }
 
+    pub(super) fn cpu_stats(&self) -> super::CpuStats {
+        stats::read_cpu(&self.dir)
+    }
+
     pub(super) fn remove(&self) -> Result<()> {
         self.tree.root.remove_tree(self.path.as_str())
     }

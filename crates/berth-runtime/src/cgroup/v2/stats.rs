@@ -6,7 +6,7 @@ use super::super::stats::{CpuStats, MemoryStats, PidsStats, Stats, flat, io_stat
 /// Reads what the controllers that are there have counted.
 pub(super) fn read(dir: &Dir) -> Stats {
     Stats {
-        cpu: cpu(&dir.read_if_there("cpu.stat").unwrap_or_default()),
+        cpu: read_cpu(dir),
         memory: memory(dir),
         pids: PidsStats {
             current: dir.number("pids.current").unwrap_or(0),
@@ -14,6 +14,11 @@ pub(super) fn read(dir: &Dir) -> Stats {
         },
         blkio: io_stat(&dir.read_if_there("io.stat").unwrap_or_default()),
     }
+}
+
+/// Reads what the processors have counted.
+pub(super) fn read_cpu(dir: &Dir) -> CpuStats {
+    cpu(&dir.read_if_there("cpu.stat").unwrap_or_default())
 }
 
 /// `cpu.stat` counts microseconds.
