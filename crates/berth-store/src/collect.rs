@@ -57,6 +57,7 @@ impl Store {
     /// Removes every blob and layer that nothing needs and nobody holds.
     pub fn collect(&self) -> Result<Collected> {
         let mut collected = Collected::default();
+        self.layers().settle();
         {
             let frozen = self.leases().freeze();
             self.condemn_layers(&frozen, &mut collected)?;

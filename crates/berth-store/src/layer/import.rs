@@ -80,6 +80,7 @@ struct Incoming {
 
 impl Staging {
     pub(super) fn new(layers: &Layers) -> Result<Staging> {
+        layers.settle();
         let dir = layers.dir().join("new").join(durable::unique_name()?);
         durable::make_dir(&dir)?;
         Ok(Staging { dir })

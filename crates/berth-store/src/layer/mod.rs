@@ -140,6 +140,11 @@ impl Layers {
         &self.0.rooms
     }
 
+    /// Waits until what the opening of the store left is gone.
+    pub(crate) fn settle(&self) {
+        self.0.mounts.settle();
+    }
+
     pub(super) fn extractor(&self) -> &Extractor {
         &self.0.extractor
     }

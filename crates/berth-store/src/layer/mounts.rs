@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use berth_spec::Digest;
 use berth_sys::fs_user::with_fs_user;
@@ -91,6 +92,36 @@ pub(crate) struct Mounts {
     attach_dir: PathBuf,
     trouble: Option<String>,
     kept: Mutex<Kept>,
+    discarding: Discarding,
+}
+
+/// Removes what the probe has made, while others go on. It does not outlive the store.
+#[derive(Default)]
+struct Discarding(Mutex<Option<JoinHandle<()>>>);
+
+impl Discarding {
+    fn of(dir: PathBuf) -> Self {
+        let thread = std::thread::Builder::new().name("berth-probe".to_owned());
+        let work = move || {
+            let _ = fs::remove_dir_all(dir);
+        };
+        // Without a thread, it goes at the next start.
+        Self(Mutex::new(thread.spawn(work).ok()))
+    }
+
+    fn wait(&self) {
+        let thread = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It has nothing to answer.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Discarding {
+    fn drop(&mut self) {
+        self.wait();
+    }
 }
 
 #[derive(Default)]
@@ -109,6 +140,7 @@ impl Mounts {
         let found = probe(scratch, &attach_dir)?;
         Ok(Mounts {
             trouble: found.trouble,
+            discarding: found.discarding,
             ..Mounts::as_told(found.mounting, found.by, attach_dir)
         })
     }
@@ -121,7 +153,13 @@ impl Mounts {
             attach_dir,
             trouble: None,
             kept: Mutex::default(),
+            discarding: Discarding::default(),
         }
+    }
+
+    /// Waits until what the probe made is gone.
+    pub(super) fn settle(&self) {
+        self.discarding.wait();
     }
 
     /// Why no root file system can be mounted here, if so.
@@ -352,6 +390,7 @@ struct Found {
     mounting: LayerMounting,
     by: By,
     trouble: Option<String>,
+    discarding: Discarding,
 }
 
 impl Found {
@@ -360,6 +399,7 @@ impl Found {
             mounting,
             by,
             trouble: None,
+            discarding: Discarding::default(),
         }
     }
 }
@@ -377,10 +417,13 @@ fn probe(scratch: &Path, attach_dir: &Path) -> Result<Found> {
         let upper = File::open(dir.join("upper"))?;
         let work = File::open(dir.join("work"))?;
         let stack = |lower: BorrowedFd<'_>, by| {
+            // The mark of an earlier try would refuse this one.
+            let _ = fs::remove_dir_all(dir.join("work/work/incompat"));
             let upper = Upper {
                 upper: upper.as_fd(),
                 work: work.as_fd(),
-                volatile: false,
+                // Taking it down would sync the whole disk.
+                volatile: true,
             };
             overlay(&[lower], Some(upper), by, &attach_dir.join(&name)).map(drop)
         };
@@ -411,8 +454,13 @@ fn probe(scratch: &Path, attach_dir: &Path) -> Result<Found> {
             ..Found::good(LayerMounting::Directory, By::Options)
         })
     })();
-    let _ = fs::remove_dir_all(&dir);
-    found.map_err(failed)
+    // That takes a journal's time.
+    let discarding = Discarding::of(dir);
+    let found = found.map_err(failed)?;
+    Ok(Found {
+        discarding,
+        ..found
+    })
 }
 
 /// A directory to lie below in the probe for directory trees.
