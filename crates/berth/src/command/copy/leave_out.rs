@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(size(&header).unwrap(), 2 << 32);
         assert_eq!(pax_size(b"11 path=ab\n22 size=12345678901\n"), None);
         assert_eq!(
-            pax_size(b"11 path=ab\n20 size=1234567890\n"),
+            pax_size(b"11 path=ab\n19 size=1234567890\n"),
             Some(1_234_567_890)
         );
     }
