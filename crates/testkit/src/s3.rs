@@ -122,15 +122,18 @@ fn launch(program: &Path, root: &Path, port: u16) -> Option<(Child, u16)> {
         .stderr(Stdio::null())
         .spawn()
         .expect("node");
-    let mut lines = BufReader::new(child.stdout.take()?).lines();
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
     let port = lines
         .by_ref()
         .map_while(Result::ok)
         .find_map(|line| line.rsplit_once(':')?.1.trim().parse().ok());
-    if port.is_none() {
-        let _ = child.wait();
-    }
     // It must not wait for somebody to read what else it says.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-    Some((child, port?))
+    match port {
+        Some(port) => Some((child, port)),
+        None => {
+            let _ = child.wait();
+            None
+        }
+    }
 }
