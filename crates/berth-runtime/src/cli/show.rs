@@ -5,15 +5,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use berth_spec::oci::runtime::{OCI_VERSION, Status};
+use berth_spec::oci::runtime::{Capabilities, Namespace, NamespaceKind, OCI_VERSION, Status};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
 use super::Global;
 use super::flags::{Flag, Given};
-use super::state::{Directory, Saved, list as all};
+use super::state::{self, Directory, Saved, list as all};
 use crate::capability::CapSet;
+use crate::cgroup::Layout;
 use crate::defaults;
 use crate::error::{Context, Error, Result};
 
@@ -184,10 +185,28 @@ pub(super) fn spec(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode
     process.args = vec!["sh".to_owned()];
     process.env = vec![format!("PATH={}", defaults::PATH), "TERM=xterm".to_owned()];
     process.no_new_privileges = true;
+    // runc's, which are fewer than Docker's.
+    let few = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"].map(str::to_owned);
+    process.capabilities = Some(Capabilities {
+        bounding: few.to_vec(),
+        effective: few.to_vec(),
+        permitted: few.to_vec(),
+        ..Capabilities::default()
+    });
     let root = spec.root.get_or_insert_default();
     root.path = "rootfs".to_owned();
     root.readonly = true;
     spec.hostname = "berth".to_owned();
+    // As runc: with v2 alone, the container is to see its own cgroup as the root.
+    let namespaces = &mut spec.linux.get_or_insert_default().namespaces;
+    let kind = NamespaceKind::Cgroup;
+    let unified = state::cgroups().is_ok_and(|cgroups| cgroups.layout() == Layout::V2);
+    if unified && !namespaces.iter().any(|n| n.kind == kind) {
+        namespaces.push(Namespace {
+            kind,
+            path: String::new(),
+        });
+    }
     let text = serde_json::to_string_pretty(&spec).context(|| "config.json".to_owned())?;
     let what = || path.display().to_string();
     let mut file = std::fs::OpenOptions::new()

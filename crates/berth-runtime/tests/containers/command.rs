@@ -716,3 +716,36 @@ pub fn a_failed_hook_after_the_start_ends_it(_: &Launcher) {
     assert!(place.bad(&["start", "c1"]).contains("poststart"));
     place.await_status("stopped");
 }
+
+pub fn execs_follow_where_their_cgroup_is_closed(_: &Launcher) {
+    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        testkit::skipped("no pure cgroup v2");
+        return;
+    }
+    let mut bundle = Bundle::new("exec sleep 1000");
+    let linux = bundle.spec().linux.as_mut().unwrap();
+    linux.namespaces.push(berth_spec::oci::runtime::Namespace {
+        kind: berth_spec::oci::runtime::NamespaceKind::Cgroup,
+        path: String::new(),
+    });
+    linux.resources.get_or_insert_default().unified =
+        [("memory.high".to_owned(), "50000000".to_owned())].into();
+    for mount in &mut bundle.spec().mounts {
+        if mount.kind == "cgroup" {
+            mount.options.retain(|option| option != "ro");
+        }
+    }
+    let place = Place::with(bundle);
+    create(&place, &[]);
+    place.good(&["start", "c1"]);
+    let sh = |script: &str| place.good(&["exec", "c1", "sh", "-ec", script]);
+    sh("mkdir /sys/fs/cgroup/below; echo 1 > /sys/fs/cgroup/below/cgroup.procs");
+    assert!(sh("cat /proc/self/cgroup").ends_with("::/\n"));
+    // From here on no process may be in the container's own.
+    sh(
+        "echo $$ > /sys/fs/cgroup/below/cgroup.procs; echo +memory > /sys/fs/cgroup/cgroup.subtree_control",
+    );
+    assert!(sh("cat /proc/self/cgroup").ends_with("::/below\n"));
+    let refusal = place.bad(&["exec", "--cgroup", "/", "c1", "true"]);
+    assert!(refusal.contains("adding pid to cgroups"), "{refusal}");
+}

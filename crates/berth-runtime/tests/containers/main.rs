@@ -123,6 +123,7 @@ const TESTS: &[Test] = tests! {
         execs_join_cgroups_below,
         without_systemd_it_makes_no_cgroup,
         limits_change_by_flags,
+        execs_follow_where_their_cgroup_is_closed,
         it_runs_where_its_cgroup_lets_it,
         a_failed_hook_after_the_start_ends_it,
         a_frozen_cgroup_is_refused,
