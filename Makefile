@@ -43,7 +43,7 @@ bench: build
 	@benches/depth $(BERTH)
 
 conformance-registry:
-	@scripts/prepare build
+	@scripts/prepare $(if $(SHARED),test,build)
 	cargo build --locked -p berth
 	@conformance/registry target/debug/berth $(if $(SHARED),--shared)
 

@@ -72,3 +72,34 @@ pub(super) fn for_postgres(step: &str) -> String {
         .replace(" TEXT", " TEXT COLLATE \"C\"")
         .replace(" WITHOUT ROWID", "")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_record_keeps_what_it_has() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(STEPS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection
+            .execute("INSERT INTO blob VALUES ('sha256:aa', 7, 1)", [])
+            .unwrap();
+        for _ in 0..2 {
+            migrate(&mut connection).unwrap();
+            let sql = "SELECT size, key FROM blob";
+            let row = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+            assert_eq!(row.unwrap(), (7, String::new()));
+        }
+    }
+
+    #[test]
+    fn postgres_is_told_in_its_own_words() {
+        for step in STEPS {
+            let told = for_postgres(step);
+            for foreign in ["INTEGER", "BLOB", "ROWID"] {
+                assert!(!told.contains(foreign), "{foreign} in {told}");
+            }
+        }
+    }
+}
