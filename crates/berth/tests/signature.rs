@@ -1,4 +1,4 @@
-//! Signatures: made by `image sign` and by openssl after cosign's published format, asked for by policy.
+//! Signatures: made by `image sign` with keys of openssl, found again in both forms, asked for by policy.
 
 use std::path::Path;
 use std::process::Command;
