@@ -271,11 +271,15 @@ async fn a_token_of_one_replica_is_good_at_the_other() {
         let answer = asked.bearer_auth(token).send().await.unwrap();
         assert_eq!(answer.status() == StatusCode::ACCEPTED, good);
     }
-    // A database that goes away is 503, and its coming back is enough.
+    // Connections that the database has ended are noticed before they are used.
     shared.postgres.run(
         "postgres",
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'registry'",
     );
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'registry'";
+    testkit::wait::until("the connections' end", || {
+        (shared.postgres.run("postgres", left) == "0").then_some(())
+    });
     let answer = a.request(Method::POST, "/v2/app/blobs/uploads/");
     let answer = answer.bearer_auth(token).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::ACCEPTED);
