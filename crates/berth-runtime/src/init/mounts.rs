@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use berth_spec::oci::runtime::Mount;
-use berth_sys::mount::{self, Attributes};
+use berth_sys::mount::{self, Attributes, Propagation};
 use berth_sys::root::RootFd;
 use rustix::fs::{CWD, FileType, fstat, fstatfs};
 use rustix::io::Errno;
@@ -303,7 +303,17 @@ pub(super) fn adjust(tree: impl AsFd, plan: &MountPlan, bind: bool) -> Result<()
     if (all.set, all.clear) != (0, 0) {
         mount::set_attributes(&tree, true, &all).invalid(what)?;
     }
-    for (propagation, recursive) in &plan.options.propagation {
+    let asked = &plan.options.propagation;
+    let settled = |(word, all): &(Propagation, bool)| *all || *word == Propagation::Shared;
+    if bind && !asked.iter().any(settled) {
+        // What is mounted in it stays in the container, unless that is asked for.
+        let told = Attributes {
+            propagation: Some(Propagation::Slave),
+            ..Attributes::default()
+        };
+        mount::set_attributes(&tree, true, &told).invalid(what)?;
+    }
+    for (propagation, recursive) in asked {
         let change = Attributes {
             propagation: Some(*propagation),
             ..Attributes::default()

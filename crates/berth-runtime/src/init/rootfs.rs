@@ -35,6 +35,13 @@ pub(super) fn build(plan: &mut Plan) -> Result<Tree> {
         mount::set_namespace_propagation(mount::Propagation::Slave)
             .context(|| "making the host's mounts slaves".to_owned())?;
     }
+    // A copy of a part of the host is told what is mounted there, and tells nothing of what is mounted in it.
+    let told = Attributes {
+        propagation: Some(mount::Propagation::Slave),
+        ..Attributes::default()
+    };
+    mount::set_attributes(&plan.root, true, &told)
+        .context(|| "making the root a slave of the host's mounts".to_owned())?;
     attach_root(plan)?;
     let root = plan.root.try_clone().and_then(RootFd::new);
     let mut tree = Tree {

@@ -134,6 +134,8 @@ const TESTS: &[Test] = tests! {
         sources_may_be_earlier_mounts,
         a_source_inside_does_not_lead_outside,
         hooks_find_the_root_where_the_host_has_it,
+        nothing_of_it_is_mounted_on_the_host,
+        a_root_on_a_shared_mount_can_be_entered_with_hooks,
     },
     agent::{
         its_descriptor_goes_to_the_agent,

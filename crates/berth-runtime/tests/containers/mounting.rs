@@ -16,6 +16,11 @@ fn mount(kind: &str, source: &str, destination: &str, options: &[&str]) -> Mount
     }
 }
 
+/// By its name: `/proc/self/exe` is somebody else's where a shell starts it.
+fn this_program() -> std::path::PathBuf {
+    std::fs::canonicalize(std::env::args().next().unwrap()).unwrap()
+}
+
 pub fn a_tmpfs_has_the_mode_of_what_it_covers(launcher: &Launcher) {
     use std::os::unix::fs::PermissionsExt;
     let mut bundle = Bundle::new("stat -c %a /there /asked /new");
@@ -105,4 +110,58 @@ pub fn hooks_find_the_root_where_the_host_has_it(_: &Launcher) {
         .push(hook(format!("mount --bind {temp}/text ./by-container")));
     let place = Place::with(bundle);
     assert_eq!(place.good(&["run", "c1"]), "from the host\nfrom the host\n");
+}
+
+/// On a machine whose mounts are shared, as systemd makes them, in a mount namespace that plays it.
+pub fn nothing_of_it_is_mounted_on_the_host(_: &Launcher) {
+    let mut bundle = Bundle::new("exec sleep 1000");
+    let root = bundle.root.clone();
+    for dir in ["bound/in", "own/in"] {
+        std::fs::create_dir_all(bundle.temp.path().join(dir)).unwrap();
+    }
+    bundle.spec().mounts.extend([
+        mount("bind", "bound", "/bound", &["bind"]),
+        mount("bind", "own", "/own", &["bind", "private"]),
+    ]);
+    std::fs::create_dir(root.join("in")).unwrap();
+    let place = Place::with(bundle);
+    let script = "mount --make-rshared / && cat /proc/self/mountinfo >before
+        \"$@\" create --pid-file pid c1 </dev/null >/dev/null && \"$@\" start c1
+        for dir in / /bound/ /own/; do nsenter --mount --target $(cat pid) busybox mount -t tmpfs none ${dir}in || exit 1; done
+        cat /proc/self/mountinfo >after; \"$@\" delete --force c1; diff before after";
+    let runtime = place.command(&[]);
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-ec", script, "sh"])
+        .arg(this_program())
+        .args(runtime.get_args())
+        .current_dir(place.dir())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+pub fn a_root_on_a_shared_mount_can_be_entered_with_hooks(_: &Launcher) {
+    let mut bundle = Bundle::new("echo in it");
+    let hooks = bundle.spec().hooks.get_or_insert_default();
+    hooks.create_runtime.push(Hook {
+        path: "/bin/true".into(),
+        ..Hook::default()
+    });
+    let place = Place::with(bundle);
+    let runtime = place.command(&["run", "c1"]);
+    let output = std::process::Command::new("unshare")
+        .args([
+            "--mount",
+            "sh",
+            "-ec",
+            "mount --make-rshared /; exec \"$@\"",
+            "sh",
+        ])
+        .arg(this_program())
+        .args(runtime.get_args())
+        .current_dir(place.dir())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stdout, b"in it\n");
 }
