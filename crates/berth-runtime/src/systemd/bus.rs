@@ -60,23 +60,24 @@ impl Bus {
         Ok(bus)
     }
 
-    /// SASL's EXTERNAL: the kernel says who we are.
+    /// SASL's EXTERNAL: the kernel says who we are. All of it goes out at once: systemd looks at what it
+    /// reads together with `BEGIN` only when more comes, so that nothing may come right behind it.
     fn authenticate(&mut self) -> Result<()> {
         let what = || "systemd: authenticating".to_owned();
         let uid = rustix::process::getuid().as_raw().to_string();
         let hex: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let line = format!("\0AUTH EXTERNAL {hex}\r\n");
-        self.stream.write_all(line.as_bytes()).context(what)?;
+        let lines = format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n");
+        self.stream.write_all(lines.as_bytes()).context(what)?;
         let mut answer = Vec::new();
         let mut byte = [0];
         while !answer.ends_with(b"\r\n") && answer.len() < 512 {
             self.stream.read_exact(&mut byte).context(what)?;
             answer.push(byte[0]);
         }
-        if !answer.starts_with(b"OK ") {
-            return Err(Error::internal(format!("{}: refused", what())));
+        if answer.starts_with(b"OK ") {
+            return Ok(());
         }
-        self.stream.write_all(b"BEGIN\r\n").context(what)
+        Err(Error::internal(format!("{}: refused", what())))
     }
 
     /// Calls a method of the manager and waits for the job that it begins.
