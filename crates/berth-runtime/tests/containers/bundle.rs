@@ -209,7 +209,7 @@ impl Drop for Running {
 
 /// Removes what all tests shared.
 pub fn clean_up() {
-    if let Ok(cgroups) = berth_runtime::cgroup::Cgroups::detect() {
+    if let Ok(cgroups) = berth_runtime::cgroup::Cgroups::detect_all() {
         let _ = cgroups.remove_if_empty("/berth-test");
     }
 }
