@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use berth_network::{Existing, NetworkRecord};
 use berth_runtime::cgroup::Cgroup;
@@ -176,7 +177,11 @@ pub(crate) async fn take_up(engine: &Engine, found: Found) {
 /// A container whose shim went on.
 fn go_on(engine: &Engine, container: &Arc<Container>, task: Task) {
     let task = Arc::new(task);
-    container.live(|live| live.task = Some(task.clone()));
+    let age = container::age_of_process(task.pid());
+    container.live(|live| {
+        live.task = Some(task.clone());
+        live.began = age.and_then(|age| Instant::now().checked_sub(age));
+    });
     exit::watch(engine, container, task);
     container::health::begin(engine, container);
 }

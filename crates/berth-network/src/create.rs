@@ -446,13 +446,8 @@ fn choose_bridge(
     Ok(name.clone())
 }
 
-/// Removes a user-defined network.
-pub(crate) fn remove(
-    state: &mut State,
-    names: &Names,
-    options: &NetworkOptions,
-    name_or_id: &str,
-) -> Result<NetworkRecord> {
+/// A network that may be removed: user-defined, and nobody is in it.
+pub(crate) fn removable(state: &State, name_or_id: &str) -> Result<NetworkRecord> {
     let record = state.network(name_or_id)?.record.clone();
     if record.predefined() {
         return Err(Error::Forbidden(format!(
@@ -473,6 +468,17 @@ pub(crate) fn remove(
             endpoints: endpoints.join(", "),
         });
     }
+    Ok(record)
+}
+
+/// Removes a user-defined network.
+pub(crate) fn remove(
+    state: &mut State,
+    names: &Names,
+    options: &NetworkOptions,
+    name_or_id: &str,
+) -> Result<NetworkRecord> {
+    let record = removable(state, name_or_id)?;
     if record.driver == Driver::Macvlan {
         state.networks.remove(&record.id);
         macvlan::remove_parent(&mut state.route, names, &record)?;

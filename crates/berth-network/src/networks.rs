@@ -142,6 +142,37 @@ impl Networks {
         create::create(&mut self.inner.state(), names, options, spec)
     }
 
+    /// As [`create`](Self::create); `keep` records it before anybody else sees it. Where that fails the network
+    /// goes again.
+    pub fn create_recorded<E: From<Error>>(
+        &self,
+        spec: NetworkSpec,
+        keep: impl FnOnce(&NetworkRecord) -> std::result::Result<(), E>,
+    ) -> std::result::Result<NetworkRecord, E> {
+        let Inner { names, options, .. } = &*self.inner;
+        let mut state = self.inner.state();
+        let record = create::create(&mut state, names, options, spec)?;
+        if let Err(error) = keep(&record) {
+            create::remove(&mut state, names, options, &record.id)?;
+            return Err(error);
+        }
+        Ok(record)
+    }
+
+    /// As [`remove`](Self::remove); `forget` removes its record before anybody else sees that it is gone: who has seen
+    /// that does not find it again, whenever the engine ends.
+    pub fn remove_recorded<E: From<Error>>(
+        &self,
+        name_or_id: &str,
+        forget: impl FnOnce(&NetworkRecord) -> std::result::Result<(), E>,
+    ) -> std::result::Result<NetworkRecord, E> {
+        let Inner { names, options, .. } = &*self.inner;
+        let mut state = self.inner.state();
+        let record = create::removable(&state, name_or_id)?;
+        forget(&record)?;
+        Ok(create::remove(&mut state, names, options, &record.id)?)
+    }
+
     /// Removes a user-defined network that has no endpoint.
     pub fn remove(&self, name_or_id: &str) -> Result<NetworkRecord> {
         let Inner { names, options, .. } = &*self.inner;

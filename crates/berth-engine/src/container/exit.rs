@@ -35,9 +35,10 @@ pub(crate) fn watch(engine: &Engine, container: &Arc<Container>, task: Arc<Task>
 
 /// A container's process has ended: everything it had is given back, then those who wait are told.
 pub(crate) async fn ended(engine: &Engine, container: &Arc<Container>, exit: Exit) {
-    container.live(|live| {
+    let age = container.live(|live| {
         live.probes.take().inspect(CancellationToken::cancel);
         live.task = None;
+        live.began.take().map(|began| began.elapsed())
     });
     berth_sys::fail_point("container.exit.seen");
     release(engine, container).await;
@@ -69,7 +70,10 @@ pub(crate) async fn ended(engine: &Engine, container: &Arc<Container>, exit: Exi
     if exit.oom {
         super::tell(engine, container, "oom", BTreeMap::new());
     }
-    let seconds = ran_for(&before, exit);
+    let seconds = match age {
+        Some(age) => i64::try_from(age.as_secs()).unwrap_or(i64::MAX),
+        None => ran_for(&before, exit),
+    };
     let attributes = BTreeMap::from([
         ("exitCode".to_owned(), exit.code.to_string()),
         ("execDuration".to_owned(), seconds.to_string()),
@@ -116,7 +120,7 @@ async fn release(engine: &Engine, container: &Arc<Container>) {
     }
 }
 
-/// Seconds from its start to its end.
+/// Seconds from its start to its end, by the wall clock: nobody was there.
 fn ran_for(record: &Record, exit: Exit) -> i64 {
     record.life.started.map_or(0, |started| {
         (exit.at.as_second() - started.as_second()).max(0)

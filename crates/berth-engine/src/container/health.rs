@@ -146,9 +146,7 @@ fn status(container: &Container) -> String {
 }
 
 fn in_start_period(container: &Container, plan: &Plan) -> bool {
-    let started = container.read(|r| r.life.started);
-    let age = started.map_or(0, |s| Timestamp::now().as_second() - s.as_second());
-    u64::try_from(age).unwrap_or(0) < plan.start_period.as_secs()
+    container.age().unwrap_or_default() < plan.start_period
 }
 
 fn keep(engine: &Engine, container: &Container, change: impl FnOnce(&mut Health)) {

@@ -65,6 +65,7 @@ pub use kill::kill;
 pub use list::{ListOptions, list};
 pub use logs::{LogOptions, Logs, logs};
 pub use pause::{pause, unpause};
+pub(crate) use process::age_of_process;
 pub use prune::prune;
 pub use publish::publish;
 pub use remove::{RemoveOptions, remove};

@@ -2,8 +2,10 @@
 //! none of a container's is run.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Ticks of `/proc/PID/stat` in a second: the kernel's `USER_HZ` is 100 everywhere.
 const TICKS: u64 = 100;
@@ -152,6 +154,17 @@ impl Process {
     }
 }
 
+/// How long a process has been there, by the clock of the machine's start: nobody sets that.
+pub(crate) fn age_of_process(pid: i32) -> Option<Duration> {
+    let began = Process::read(pid)?.started;
+    let now = clock_gettime(ClockId::Boottime);
+    let ticks = u64::try_from(now.tv_sec).ok()? * TICKS
+        + u64::try_from(now.tv_nsec).ok()? * TICKS / 1_000_000_000;
+    Some(Duration::from_millis(
+        ticks.saturating_sub(began) * 1000 / TICKS,
+    ))
+}
+
 /// What a table of processes needs to know of the machine.
 pub(super) struct Machine {
     users: HashMap<u32, String>,
@@ -242,6 +255,21 @@ fn users(passwd: &str) -> HashMap<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_age_of_a_process() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let younger = age_of_process(i32::try_from(child.id()).unwrap()).unwrap();
+        let elder = age_of_process(own).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(younger <= elder && elder < age_of_process(1).unwrap() + Duration::from_secs(1));
+        assert!(age_of_process(i32::MAX).is_none());
+    }
 
     #[test]
     fn a_name_may_hold_anything() {

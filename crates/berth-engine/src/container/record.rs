@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use berth_network::SandboxRecord;
 use berth_spec::docker::container::Health;
@@ -103,6 +104,8 @@ pub(crate) struct Attaching {
 #[derive(Default)]
 pub(crate) struct Live {
     pub task: Option<Arc<Task>>,
+    /// When its run began, by a clock that nobody sets: the wall clock may jump.
+    pub began: Option<Instant>,
     pub attaching: Vec<Attaching>,
     /// Ends the wait before the next start by policy.
     pub restart: Option<CancellationToken>,
@@ -155,6 +158,11 @@ impl Container {
     /// Looks at what lives only as long as the engine. Nothing slow in `look`.
     pub fn live<T>(&self, look: impl FnOnce(&mut Live) -> T) -> T {
         look(&mut self.live.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long it has run; none where it does not, or where nobody saw it begin.
+    pub fn age(&self) -> Option<Duration> {
+        self.live(|live| live.began.map(|began| began.elapsed()))
     }
 
     /// The running task; Docker's words where there is none.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -65,7 +66,10 @@ fn begin(
         tracing::warn!(container.id = %container.id, "{warning}");
     }
     let task = Arc::new(task);
-    container.live(|live| live.task = Some(task.clone()));
+    container.live(|live| {
+        live.task = Some(task.clone());
+        live.began = Some(Instant::now());
+    });
     let networks: Vec<_> = sandbox
         .iter()
         .flat_map(|s| &s.endpoints)

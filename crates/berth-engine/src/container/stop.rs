@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::exit;
 use super::kill::{KILLED, SIGKILL, ended, mark_stopped, send, stop_signal};
 use super::plan::{JoinedMode, parse_signal};
@@ -135,10 +133,7 @@ async fn is_deaf(container: &Container, pid: i32, signal: i32) -> bool {
         if can_see(pid, signal) {
             return false;
         }
-        let age = container
-            .read(|r| r.life.started)
-            .map(|s| Timestamp::now().duration_since(s));
-        let young = age.is_some_and(|age| age.unsigned_abs() < SETTLED);
+        let young = container.age().is_some_and(|age| age < SETTLED);
         if !young || !container.status().alive() {
             return true;
         }

@@ -33,12 +33,10 @@ pub async fn create(engine: &Engine, body: NetworkCreateBody) -> Result<NetworkC
     let spec = spec(body)?;
     let made = engine.clone();
     let record = blocking(move || {
-        let record = made.0.networks.create(spec)?;
-        berth_sys::fail_point("network.create.made");
-        if let Err(error) = made.0.db.put(Kind::Network, &record.id, &record) {
-            made.0.networks.remove(&record.id)?;
-            return Err(error);
-        }
+        let record = made.0.networks.create_recorded(spec, |record| {
+            berth_sys::fail_point("network.create.made");
+            made.0.db.put(Kind::Network, &record.id, record)
+        })?;
         berth_sys::fail_point("network.create.recorded");
         made.0.db.sync()?;
         Ok(record)
@@ -308,10 +306,13 @@ pub async fn remove(engine: &Engine, name: &str) -> Result<()> {
     }
     let (networks, id) = (engine.clone(), record.id.clone());
     blocking(move || {
-        networks.0.networks.remove(&id)?;
+        let forget = |record: &NetworkRecord| {
+            networks.0.db.remove(Kind::Network, &record.id)?;
+            berth_sys::fail_point("network.remove.recorded");
+            Ok::<_, Error>(())
+        };
+        networks.0.networks.remove_recorded(&id, forget)?;
         berth_sys::fail_point("network.remove.removed");
-        networks.0.db.remove(Kind::Network, &id)?;
-        berth_sys::fail_point("network.remove.recorded");
         networks.0.db.sync()
     })
     .await?;
