@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_runtime::launcher::{Launcher, UserNamespace};
 use berth_runtime::task::{
@@ -21,6 +22,9 @@ use crate::exec::registry::Execs;
 use crate::ids::IdMaps;
 use crate::readiness::readable;
 use crate::{Error, ErrorKind, Result};
+
+/// Before a shim is asked again for its news.
+const LISTEN_AGAIN: Duration = Duration::from_millis(50);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,26 +289,42 @@ impl Task {
 
     /// Waits until the first process has ended; tells `execs` of further processes that end before.
     pub async fn exited(self: &Arc<Self>, execs: &Execs) -> Exit {
+        loop {
+            let error = match self.events().await {
+                Ok((events, ready)) => match listen(events, ready, execs).await {
+                    Ok(exit) => return exit,
+                    Err(error) => error,
+                },
+                // No descriptors, as a rule: that passes, and nobody has ended.
+                Err(error) if self.lives() => {
+                    tracing::warn!(pid = self.pid(), %error, "a shim is listened to again soon");
+                    tokio::time::sleep(LISTEN_AGAIN).await;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            tracing::warn!(pid = self.pid(), %error, "a shim cannot be listened to");
+            return self.waited().await;
+        }
+    }
+
+    async fn events(self: &Arc<Self>) -> Result<(Events, OwnedFd)> {
         let task = self.clone();
-        let events = blocking(move || {
+        let events = move || {
             let events = task.0.events()?;
             let ready = events.as_fd().try_clone_to_owned();
             let ready = ready
                 .and_then(|fd| events.set_nonblocking().map(|()| fd))
                 .map_err(|e| Error::io("cannot listen to a shim", e))?;
             Ok::<_, Error>((events, ready))
-        });
-        let listened = match events.await {
-            Ok((events, ready)) => listen(events, ready, execs).await,
-            Err(error) => Err(error),
         };
-        match listened {
-            Ok(exit) => exit,
-            Err(error) => {
-                tracing::warn!(pid = self.pid(), %error, "a shim cannot be listened to");
-                self.waited().await
-            }
-        }
+        blocking(events).await
+    }
+
+    /// Whether the first process is there.
+    fn lives(&self) -> bool {
+        let pid = rustix::process::Pid::from_raw(self.pid());
+        pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
     }
 
     /// Waits on a thread of its own.

@@ -39,7 +39,7 @@ pub async fn create(engine: &Engine, body: NetworkCreateBody) -> Result<NetworkC
         })?;
         berth_sys::fail_point("network.create.recorded");
         made.0.db.sync()?;
-        Ok(record)
+        Ok::<_, Error>(record)
     })
     .await?;
     tell(engine, "create", &record);
