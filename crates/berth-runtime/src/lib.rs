@@ -24,5 +24,6 @@ mod shim;
 mod systemd;
 pub mod task;
 mod user_namespace;
+mod words;
 
 pub use error::{Error, ErrorKind, Result};

@@ -10,6 +10,8 @@ use berth_spec::docker::{Frame, StreamKind};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::words;
+
 /// Bytes of one line of the file; a longer one is not ours.
 pub const LINE_MAX: usize = 1 << 20;
 
@@ -45,7 +47,7 @@ impl Wanted {
     /// Appends to `out` what is wanted of the whole lines in `block`.
     pub fn pass(&self, block: &[u8], out: &mut Vec<u8>) -> Passed {
         let mut used = 0;
-        while let Some(at) = newline(&block[used..]) {
+        while let Some(at) = words::newline(&block[used..]) {
             let line = &block[used..=used + at];
             used += line.len();
             let Some(line) = LogLine::parse(line) else {
@@ -102,9 +104,9 @@ impl<'l> LogLine<'l> {
             Some(text) => (text, true),
             None => (text, false),
         };
-        let plain = |field: &[u8]| {
-            field.iter().fold(true, |all, b| {
-                all & (*b >= 0x20) & (*b != b'"') & (*b != b'\\')
+        let plain = |field| {
+            words::none(field, |word| {
+                words::control(word) | words::equal(word, b'"') | words::equal(word, b'\\')
             })
         };
         if !(plain(text) && plain(time)) {
@@ -185,19 +187,6 @@ impl<'l> LogLine<'l> {
         }
         head
     }
-}
-
-/// Where the first line ends. Looks at whole blocks first, which compilers turn into vectors.
-pub(crate) fn newline(bytes: &[u8]) -> Option<usize> {
-    let mut start = 0;
-    for block in bytes.chunks_exact(32) {
-        if block.iter().fold(false, |found, b| found | (*b == b'\n')) {
-            break;
-        }
-        start += block.len();
-    }
-    let at = bytes[start..].iter().position(|b| *b == b'\n')?;
-    Some(start + at)
 }
 
 /// A word as Go's `url.QueryEscape` writes it: a value cannot end the list that it stands in.

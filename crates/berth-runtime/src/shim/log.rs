@@ -19,8 +19,8 @@ use jiff::Timestamp;
 use rustix::event::PollFlags;
 
 use super::forward::{Forwarder, Line};
-use crate::log_line::newline;
 use crate::task::{ForwardSpec, LogSpec};
+use crate::words::{self, newline};
 
 /// Bytes of one entry's text.
 const PIECE: usize = 16 << 10;
@@ -303,9 +303,12 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Whether a byte stands for itself in a JSON string.
-fn plain(b: u8) -> bool {
-    (0x20..0x80).contains(&b) & (b != b'"') & (b != b'\\') & (b != b'<') & (b != b'>') & (b != b'&')
+/// Marks bytes that do not stand for themselves in a JSON string.
+fn odd(word: u64) -> u64 {
+    // `<` and `>` differ in one bit.
+    let angles = words::equal(word | 0x0202_0202_0202_0202, b'>');
+    let quotes = words::equal(word, b'"') | words::equal(word, b'\\');
+    words::wide(word) | words::control(word) | quotes | angles | words::equal(word, b'&')
 }
 
 /// Text as a JSON string, as Docker writes it: what is no UTF-8 is replaced, and what could end a
@@ -315,8 +318,8 @@ fn escape(out: &mut Vec<u8>, text: &[u8]) {
         [line @ .., b'\n'] => (line, &b"\\n"[..]),
         line => (line, &b""[..]),
     };
-    // Most lines. Without an early end, the loop is one over vectors.
-    if line.iter().fold(true, |all, b| all & plain(*b)) {
+    // Most lines.
+    if words::none(line, odd) {
         out.extend_from_slice(line);
         out.extend_from_slice(end);
         return;
@@ -399,6 +402,14 @@ mod tests {
         }
         let lens: Vec<usize> = entries(&path).iter().map(|(_, t)| t.len()).collect();
         assert_eq!(lens, [PIECE, PIECE, 6]);
+    }
+
+    #[test]
+    fn what_is_odd_is_not_plain() {
+        for b in 0..=255_u8 {
+            let plain = (0x20..0x80).contains(&b) && !br#""\<>&"#.contains(&b);
+            assert_eq!(words::none(&[b'x', b], odd), plain, "{b}");
+        }
     }
 
     #[test]
