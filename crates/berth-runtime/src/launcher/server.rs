@@ -38,6 +38,8 @@ pub(super) fn run(socket: OwnedFd) -> ! {
     if socket::send(&socket, b"+", &[]).is_err() {
         process::exit(1);
     }
+    // Shims are copies of what is left.
+    berth_sys::memory::rest();
     loop {
         let mut word = [0; 16];
         let Ok((n, fds)) = socket::receive(&socket, &mut word) else {

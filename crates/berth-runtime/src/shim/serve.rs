@@ -30,6 +30,9 @@ const NOTICES_MAX: usize = 1 << 20;
 /// Ended execs that are remembered for who asks later, beside those whose end nobody heard.
 const EXEC_EXITS_MAX: usize = 256;
 
+/// A container that has run so long will run on: what its start took is let go.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// A connection that is still asking.
 #[derive(Debug)]
 struct Unheard {
@@ -97,6 +100,8 @@ pub(super) struct Shim<'w> {
     execs: Execs,
     /// The gate has been opened.
     running: bool,
+    /// When to let go of the memory that the start took.
+    rest: Option<Instant>,
 }
 
 impl<'w> Shim<'w> {
@@ -119,6 +124,7 @@ impl<'w> Shim<'w> {
             unheard: Vec::new(),
             subscribers: vec![Subscriber::new(first)],
             execs: Execs::default(),
+            rest: Some(Instant::now() + SETTLED),
         }
     }
 
@@ -139,6 +145,10 @@ impl<'w> Shim<'w> {
     /// nobody would wake us again.
     fn sweep(&mut self) {
         let now = Instant::now();
+        if self.rest.is_some_and(|at| at <= now) {
+            self.rest = None;
+            berth_sys::memory::rest();
+        }
         self.main.tick();
         self.execs.tick();
         self.execs.sweep();
@@ -172,6 +182,7 @@ impl<'w> Shim<'w> {
 
     fn interests(&self) -> Interests<'_, Token> {
         let mut into = Interests::new();
+        into.before(self.rest);
         into.add(self.signals.as_fd(), PollFlags::IN, Token::Signal);
         if self.unheard.len() < UNHEARD_MAX {
             let listener = self.container.listener.as_fd();
@@ -403,6 +414,7 @@ impl<'w> Shim<'w> {
 }
 
 /// Reads a request as far as it has come.
+#[inline(never)] // Its buffer is not for the loop's frame.
 fn request(unheard: &mut Unheard) -> std::io::Result<Option<Request>> {
     let mut chunk = [0; 16 << 10];
     loop {

@@ -182,6 +182,8 @@ impl Session {
         }
     }
 
+    // Not a part of the loop: its buffer would make the loop's frame large, and the memory below it unfit to be let go.
+    #[inline(never)]
     fn client_ready(&mut self, index: usize, flags: PollFlags) {
         let Some(client) = self.clients.get_mut(index) else {
             return;
@@ -227,6 +229,7 @@ impl Session {
     }
 
     /// Reads output once and hands it on; answers how much, nothing where there is none now.
+    #[inline(never)] // as above
     fn read(&mut self, stream: Stream) -> usize {
         let Some(output) = &self.outputs[stream.index()] else {
             return 0;

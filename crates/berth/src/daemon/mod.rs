@@ -38,6 +38,9 @@ use settings::{Invocation, Settings};
 /// An engine that was started on demand leaves after this long with nothing to look after.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// After this long without a client the engine lets go of the memory that only work needs.
+const REST: Duration = Duration::from_secs(5);
+
 /// What `--version` and the API say.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that was built, where the build said it.
@@ -68,6 +71,11 @@ fn exit_code(ended: anyhow::Result<ExitCode>) -> ExitCode {
 
 fn run(args: &[OsString], as_dockerd: bool) -> anyhow::Result<ExitCode> {
     let environment = Environment::read();
+    // This process has become itself again, with arguments that are known to be right: the sooner the fork, the less
+    // there is to copy for each shim.
+    let again = rustix::process::geteuid().is_root()
+        && berth_sys::executable::is_protected().unwrap_or(false);
+    let forked = again.then(|| fork(&environment));
     let invocation = match Invocation::parse(args)? {
         Ok(invocation) => invocation,
         Err(e) => {
@@ -86,7 +94,7 @@ fn run(args: &[OsString], as_dockerd: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let notify = Notify::new(environment.notify_socket.clone());
-    let ended = start(&invocation, places, environment, &notify);
+    let ended = start(&invocation, places, environment, forked, &notify);
     if let Err(e) = &ended {
         notify.failed(&format!("{e:#}"));
     }
@@ -98,27 +106,25 @@ fn start(
     invocation: &Invocation,
     places: Places,
     environment: Environment,
+    forked: Option<anyhow::Result<Forked>>,
     notify: &Notify,
 ) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("the engine needs root to make namespaces and mounts: start it with sudo");
     }
     protect_own_file();
-    if let Some(dir) = environment.fail_points.clone() {
-        berth_sys::fail_point::watch(dir);
-    }
     let sockets = inherited::sockets(
         environment.listen_pid.as_deref(),
         environment.listen_fds.as_deref(),
     )
     .context("cannot take the sockets that systemd opened")?;
-    raise_descriptor_limit();
     lock::private_dir(&places.data_root)?;
     lock::private_dir(&places.exec_root)?;
     let lock = Lock::take(&places.data_root, places.pidfile.as_deref())?;
-    let forked = Forked {
-        extractor: Extractor::fork()?,
-        launcher: Launcher::fork().context("cannot fork the launcher")?,
+    let forked = match forked {
+        Some(forked) => forked?,
+        // The file could not be protected.
+        None => fork(&environment)?,
     };
     start_log(&invocation.settings);
     // The process's only provider; a second installation would be a mistake in this file.
@@ -146,6 +152,18 @@ fn start(
 struct Forked {
     launcher: Launcher,
     extractor: Extractor,
+}
+
+/// Forks them, with what they are to have of this process.
+fn fork(environment: &Environment) -> anyhow::Result<Forked> {
+    if let Some(dir) = environment.fail_points.clone() {
+        berth_sys::fail_point::watch(dir);
+    }
+    raise_descriptor_limit();
+    Ok(Forked {
+        extractor: Extractor::fork()?,
+        launcher: Launcher::fork().context("cannot fork the launcher")?,
+    })
 }
 
 async fn serve(
@@ -240,6 +258,7 @@ async fn wait_for_the_end(
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => tracing::warn!("SIGHUP: settings are read at start only: restart the engine, containers go on"),
+            () = rest(activity) => {}
             () = idle(engine, activity), if on_demand => {
                 tracing::info!("nothing to look after: leaving");
                 return Ok(());
@@ -257,6 +276,20 @@ async fn idle(engine: &Engine, activity: &Activity) {
             () = changed => {}
             () = tokio::time::sleep(IDLE) => if quiet && activity.open() == 0 && !engine.busy() {
                 return;
+            }
+        }
+    }
+}
+
+/// Lets memory go each time that clients have been and nothing has happened since; never returns.
+async fn rest(activity: &Activity) {
+    loop {
+        let changed = activity.changed();
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep(REST) => {
+                berth_sys::memory::rest();
+                activity.changed().await;
             }
         }
     }
