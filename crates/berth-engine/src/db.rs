@@ -75,7 +75,8 @@ pub(crate) struct Db(Arc<Parts>);
 
 struct Parts {
     connection: Mutex<Connection>,
-    path: PathBuf,
+    /// Cuts the log short, beside those who write.
+    keeper: Mutex<Connection>,
     /// The log that every change goes to first, to be synced while others write. SQLite locks the
     /// other two files of a database, so that closing this one takes nothing from it.
     log: File,
@@ -183,13 +184,18 @@ impl Db {
             .and_then(|()| connection.execute_batch(SCHEMA))
             .and_then(|()| Self::check(&connection))
             .map_err(failed("open"))?;
+        let keeper = Connection::open(path).map_err(failed("open"))?;
+        // It opens its files at the first use: now.
+        keeper
+            .query_row("PRAGMA user_version", [], |_| Ok(()))
+            .map_err(failed("open"))?;
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
         let log = File::open(&log)
             .map_err(|e| Error::io(format_args!("cannot open {}", Path::new(&log).display()), e))?;
         Ok(Self(Arc::new(Parts {
             connection: Mutex::new(connection),
-            path: path.to_owned(),
+            keeper: Mutex::new(keeper),
             log,
             changed: Notify::new(),
             reserve: OnceLock::new(),
@@ -370,8 +376,10 @@ impl Db {
     /// The same, and keeps the log short. Blocks, for syncs of two files: on a connection of its own, so that
     /// who writes meanwhile does not wait.
     pub(crate) fn flush(&self) -> Result<()> {
-        Connection::open(&self.0.path)
-            .and_then(|c| c.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())))
+        let keeper = self.0.keeper.lock();
+        let keeper = keeper.unwrap_or_else(PoisonError::into_inner);
+        keeper
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
             .map_err(failed("write"))
     }
 }
