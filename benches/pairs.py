@@ -292,6 +292,10 @@ def main():
     # Where /run is: in memory, as on any machine that systemd starts.
     os.makedirs(f"{WORK}/run")
     sh("mount", "-t", "tmpfs", "tmpfs", f"{WORK}/run")
+    # podman wants it to be there.
+    os.makedirs(f"{WORK}/config")
+    with open(f"{WORK}/config/config.json", "w") as f:
+        f.write("{}\n")
     engines, failure = list(peers()), None
     try:
         for e in engines:
