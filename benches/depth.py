@@ -258,7 +258,7 @@ def logs(_engine):
     for name, how, command in (
         ("l64", "64 KiB at once", "for i in $(seq 100); do cat /etc/lines; done"),
         ("l4", "4 KiB at once", "for i in $(seq 100); do dd if=/etc/lines bs=4k 2>/dev/null; done"),
-        ("lyes", "`yes | head -c`", f"yes {lines} | head -c {GB}"),
+        ("lyes", "`yes \\| head -c`", f"yes {lines} | head -c {GB}"),
     ):
         used, start = group_cpu(), time.perf_counter()
         cli("run", "-d", "--network", "none", "--name", name, *unlimited, "busybox", "sh", "-c", command)
