@@ -112,7 +112,21 @@ pub fn hooks_find_the_root_where_the_host_has_it(_: &Launcher) {
     assert_eq!(place.good(&["run", "c1"]), "from the host\nfrom the host\n");
 }
 
-/// On a machine whose mounts are shared, as systemd makes them, in a mount namespace that plays it.
+/// What a script prints on a machine whose mounts are shared, as systemd makes them, played by a mount
+/// namespace. Its arguments are the runtime's command line up to the command.
+fn on_a_shared_host(place: &Place, script: &str) -> String {
+    let script = format!("mount --make-rshared /; {script}");
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-ec", &script, "sh"])
+        .arg(this_program())
+        .args(place.command(&[]).get_args())
+        .current_dir(place.dir())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 pub fn nothing_of_it_is_mounted_on_the_host(_: &Launcher) {
     let mut bundle = Bundle::new("exec sleep 1000");
     let root = bundle.root.clone();
@@ -124,21 +138,12 @@ pub fn nothing_of_it_is_mounted_on_the_host(_: &Launcher) {
         mount("bind", "own", "/own", &["bind", "private"]),
     ]);
     std::fs::create_dir(root.join("in")).unwrap();
-    let place = Place::with(bundle);
     // Others mount and unmount elsewhere meanwhile.
-    let script = "mount --make-rshared /; mounted() { grep -F \"$PWD/\" /proc/self/mountinfo || :; }; mounted >before
+    let script = "mounted() { grep -F \"$PWD/\" /proc/self/mountinfo || :; }; mounted >before
         \"$@\" create --pid-file pid c1 </dev/null >/dev/null && \"$@\" start c1
         for dir in / /bound/ /own/; do nsenter --mount --target $(cat pid) busybox mount -t tmpfs none ${dir}in || exit 1; done
         mounted >after; \"$@\" delete --force c1; diff before after";
-    let runtime = place.command(&[]);
-    let output = std::process::Command::new("unshare")
-        .args(["--mount", "sh", "-ec", script, "sh"])
-        .arg(this_program())
-        .args(runtime.get_args())
-        .current_dir(place.dir())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
+    assert_eq!(on_a_shared_host(&Place::with(bundle), script), "");
 }
 
 pub fn a_root_on_a_shared_mount_can_be_entered_with_hooks(_: &Launcher) {
@@ -148,21 +153,6 @@ pub fn a_root_on_a_shared_mount_can_be_entered_with_hooks(_: &Launcher) {
         path: "/bin/true".into(),
         ..Hook::default()
     });
-    let place = Place::with(bundle);
-    let runtime = place.command(&["run", "c1"]);
-    let output = std::process::Command::new("unshare")
-        .args([
-            "--mount",
-            "sh",
-            "-ec",
-            "mount --make-rshared /; exec \"$@\"",
-            "sh",
-        ])
-        .arg(this_program())
-        .args(runtime.get_args())
-        .current_dir(place.dir())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(output.stdout, b"in it\n");
+    let said = on_a_shared_host(&Place::with(bundle), "exec \"$@\" run c1");
+    assert_eq!(said, "in it\n");
 }
