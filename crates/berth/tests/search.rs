@@ -74,7 +74,7 @@ fn an_index_is_searched() {
         let line = format!("search --format {{{{.Name}}}} {flags} {term}");
         assert_eq!(engine.line(&line), names, "{flags}");
     }
-    if let Some(found) = engine.docker_ok(&["search", &term]) {
+    if let Some(found) = engine.docker_ok_since(28, &["search", &term]) {
         assert_eq!(found, out);
     }
     for (flags, words) in [

@@ -314,6 +314,19 @@ impl Engine {
         Some(self.check(args, ran))
     }
 
+    /// The same for what older clients do otherwise: with one of at least this major version.
+    pub fn docker_ok_since(&self, major: u32, args: &[&str]) -> Option<String> {
+        let version = self.docker_ok(&["--version"])?;
+        let found = version
+            .strip_prefix("Docker version ")
+            .and_then(|v| v.split('.').next()?.parse::<u32>().ok());
+        if found.is_none_or(|found| found < major) {
+            crate::skipped(&format!("{version}: older than {major}"));
+            return None;
+        }
+        self.docker_ok(args)
+    }
+
     fn check(&self, args: &[&str], ran: Ran) -> String {
         assert!(
             ran.code == 0,
